@@ -1,0 +1,44 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes .venv and installs what it needs the first time.
+# Needs Python 3.11 or newer, pip and make. Another Python: make install PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+TUNELOOP := $(VENV)/bin/tuneloop
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check clean
+
+help:
+	@echo "make demo     install, then tune and score the shipped example (opens the way: runs/*/report.html)"
+	@echo "make test     install, then run the tests"
+	@echo "make check    install, then format, lint, types, layers, docstrings"
+	@echo "make install  only the environment; the command is then $(TUNELOOP)"
+	@echo "make clean    remove .venv, demo/ and caches (never runs/)"
+
+install: $(STAMP)
+
+# torch goes first and alone: everything else then settles on the version that is there.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "tuneloop needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	       "Install one and say which: make install PYTHON=python3.12" >&2; exit 1; }
+	@[ -x $(VENV)/bin/pip ] || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' did not work (message above). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(VENV)/bin/python -m pip install --quiet torch -c constraints.txt
+	$(VENV)/bin/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: install
+	@[ -f demo/recipe.yaml ] || $(TUNELOOP) init customer-service --folder demo
+	$(TUNELOOP) run demo/recipe.yaml
+
+test: install
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+check: install
+	scripts/check
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

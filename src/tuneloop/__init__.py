@@ -1,0 +1,39 @@
+"""tuneloop: from raw domain rows to a tuned, scored DeepSeek R1, from one recipe.
+
+The public functions are loaded on first use, so that `import tuneloop` stays instant and
+brings in no torch. The command line is a thin door to the same functions.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuneloop.flow import clean, compare, evaluate, predict, run, train
+    from tuneloop.recipe import load_recipe
+    from tuneloop.release.merge import merge
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "clean": "tuneloop.flow",
+    "compare": "tuneloop.flow",
+    "evaluate": "tuneloop.flow",
+    "load_recipe": "tuneloop.recipe",
+    "merge": "tuneloop.release.merge",
+    "predict": "tuneloop.flow",
+    "run": "tuneloop.flow",
+    "train": "tuneloop.flow",
+}
+
+__all__ = ["__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "predict", "run", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function on first use (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tuneloop' has no attribute {name!r}")
+    value = vars(import_module(_PUBLIC[name]))[name]
+    globals()[name] = value
+    return value

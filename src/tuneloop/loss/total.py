@@ -1,0 +1,91 @@
+"""The objectives: LOSSES maps a task to the function that sums its loss over a batch.
+
+An entry takes `(model, batch)` and gives a `LossSum`: sums, not means, so that the loop can divide by
+the weight of the whole optimiser step, whatever the micro-batches and ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tuneloop.errors import ShapeError
+from tuneloop.examples.batch import Batch
+from tuneloop.loss.likelihood import next_token_nll
+from tuneloop.model.heads import Classifier, base_model, body
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """What a batch adds to the step.
+
+    Attributes:
+        loss: () float32, summed over what counts (nats); carries the gradient.
+        weight: () float32, the sum that the loss is divided by: trained tokens, or rows, by weight.
+        correct: () float32, weight of the rows whose class was right; 0 for generation.
+    """
+
+    loss: Tensor
+    weight: Tensor
+    correct: Tensor
+
+
+def classification_loss(model: nn.Module, batch: Batch) -> LossSum:
+    """Weighted cross-entropy of the rows' classes.
+
+    Raises:
+        ShapeError: if the model is no Classifier, or a row has no known class.
+    """
+    if not isinstance(model, Classifier):
+        raise ShapeError("classification_loss needs a Classifier", got=type(model).__name__)
+    if bool((batch.targets < 0).any()):
+        raise ShapeError("classification_loss: a row without a known class cannot be trained on", got="target -1")
+    logits = model(batch.input_ids, batch.attention_mask)  # (B, C)
+    losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")  # (B,)
+    right = (logits.argmax(1) == batch.targets).float()
+    return LossSum((losses * batch.weights).sum(), batch.weights.sum(), (right * batch.weights).sum().detach())
+
+
+def generation_loss(model: nn.Module, batch: Batch) -> LossSum:
+    """Negative log-likelihood of the answers' tokens, by next-token prediction."""
+    states = body(model)(  # type: ignore[arg-type]
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+    ).last_hidden_state  # (B, T, D)
+    head = base_model(model).get_output_embeddings()  # type: ignore[arg-type]
+    loss, weight = next_token_nll(states, head.weight, batch.labels, batch.weights)
+    return LossSum(loss, weight, torch.zeros_like(weight))
+
+
+LOSSES: dict[str, Callable[[nn.Module, Batch], LossSum]] = {
+    "classification": classification_loss,
+    "generation": generation_loss,
+}
+
+
+class Objective(nn.Module):
+    """A model together with its loss, so that data-parallel wrappers see one forward pass."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Batch], LossSum]) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> LossSum:
+        """The sums of one batch."""
+        return self.loss(self.model, batch)
+
+
+def step_weight(task: str, labels: list[list[int]], weights: list[float]) -> float:
+    """The weight that a step's loss is divided by, from its rows, before any forward pass.
+
+    Args:
+        task: "classification" (rows count) or "generation" (trained tokens count).
+        labels: Each row's token labels, -100 where untrained; the first token is never predicted.
+        weights: Each row's weight.
+    """
+    if task == "classification":
+        return float(sum(weights))
+    return float(sum(w * sum(label != -100 for label in row[1:]) for row, w in zip(labels, weights, strict=True)))

@@ -1,0 +1,120 @@
+"""A classification head on the pooled states of a decoder or encoder.
+
+    input_ids (B, T) -> states (B, T, D) -> pooled (B, D) -> logits (B, C)
+"""
+
+from __future__ import annotations
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tuneloop.errors import ModelError
+
+
+class Classifier(nn.Module):
+    """A backbone, a way to pool its states, and a linear head.
+
+    Args:
+        backbone: A causal language model (its LM head is not run) or an encoder; may be wrapped by PEFT.
+        labels: The class names; the position is the class index.
+        pooling: "mean" over the tokens of the row, or the "last" token's state.
+        attention: "causal", or "bidirectional" to let a decoder's tokens see the whole row.
+    """
+
+    def __init__(self, backbone: PreTrainedModel | PeftModel, labels: list[str], *, pooling: str, attention: str) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.labels, self.pooling, self.attention = list(labels), pooling, attention
+        config = base_model(backbone).config
+        self.hidden_size: int = config.hidden_size
+        # SEQ_CLS heads of transformers carry no bias; with it the saved files would not load there.
+        self.head = nn.Linear(self.hidden_size, len(labels), bias=not self.saves_as_seq_cls)
+        nn.init.normal_(self.head.weight, std=0.02)
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
+
+    @property
+    def saves_as_seq_cls(self) -> bool:
+        """Whether plain AutoModelForSequenceClassification computes the same: causal decoder, last token."""
+        return self.pooling == "last" and self.attention == "causal" and not is_encoder(self.backbone)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Class logits.
+
+        Args:
+            input_ids: (B, T) int64, padded on the right.
+            attention_mask: (B, T) int64, 1 at real tokens.
+
+        Returns:
+            (B, C) float32.
+        """
+        return self.classify(pool(self.states(input_ids, attention_mask), attention_mask, self.pooling))
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The last layer's states, (B, T, D), after the final norm."""
+        mask = attention_mask
+        if self.attention == "bidirectional" and not is_encoder(self.backbone):
+            mask = full_attention_mask(attention_mask)
+        return body(self.backbone)(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """(B, D) pooled states -> (B, C) float32 logits; the head always computes in float32."""
+        return nn.functional.linear(pooled.float(), self.head.weight.float(), _float(self.head.bias))
+
+
+def _float(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.float()
+
+
+def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """Pool (B, T, D) states over the real tokens of each row.
+
+    Args:
+        states: (B, T, D).
+        attention_mask: (B, T), 1 at real tokens, which stand at the left.
+        pooling: "mean" or "last".
+
+    Returns:
+        (B, D) float32. Every row must hold at least one real token.
+    """
+    if pooling == "mean":
+        weights = attention_mask.unsqueeze(-1).float()  # (B, T, 1)
+        return (states.float() * weights).sum(1) / weights.sum(1)
+    last = attention_mask.sum(1) - 1  # (B,)
+    return states[torch.arange(len(states), device=states.device), last].float()
+
+
+def full_attention_mask(attention_mask: Tensor) -> Tensor:
+    """A mask that lets every real token see every real token of its row.
+
+    transformers passes a 4-D mask on as it stands, so a decoder loses its causal mask.
+    Padding rows see the real tokens too: a softmax over nothing would be nan.
+
+    Args:
+        attention_mask: (B, T), 1 at real tokens.
+
+    Returns:
+        (B, 1, T, T) bool, True where attention is allowed.
+    """
+    keys = attention_mask.bool()[:, None, None, :]  # (B, 1, 1, T)
+    return keys.expand(-1, 1, attention_mask.shape[1], -1)
+
+
+def base_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The transformers model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def is_encoder(model: PreTrainedModel | PeftModel) -> bool:
+    """Whether the model reads both ways by itself (BERT) and has no LM head to generate with."""
+    return base_model(model).config.model_type == "bert"
+
+
+def body(model: PreTrainedModel | PeftModel) -> nn.Module:
+    """The stack of blocks that gives the last states, without any head."""
+    stack = base_model(model).base_model  # transformers' name for it: the model itself where there is no head
+    if not isinstance(stack, nn.Module):
+        raise ModelError(f"{type(model).__name__} has no stack of blocks to read states from")
+    return stack

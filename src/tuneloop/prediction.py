@@ -1,0 +1,132 @@
+"""A run's model on new rows, and in conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuneloop.errors import DataError, RunError
+from tuneloop.examples.encode import encode_classification, encode_prompt
+from tuneloop.examples.template import template_of
+from tuneloop.examples.think import split_think
+from tuneloop.infer.classify import class_probabilities
+from tuneloop.infer.generate import generate
+from tuneloop.model.heads import Classifier
+from tuneloop.model.saved import Tuned, load_tuned
+from tuneloop.records import Message, Row
+from tuneloop.rows.read import read_questions
+from tuneloop.runs import RunFolder
+
+
+def load_run_model(folder: RunFolder) -> Tuned:
+    """The run's tuned model.
+
+    Raises:
+        RunError: if it has none yet.
+    """
+    if not (folder.model / "args.json").exists():
+        raise RunError(f"{folder.path} holds no trained model yet", fix="Run `tuneloop train` or `tuneloop run` first")
+    return load_tuned(folder.model)
+
+
+def predict_rows(folder: RunFolder, data: Path | str, *, limit: int | None = None) -> list[dict[str, Any]]:
+    """Answer the rows of a file; labels and answers in it are not needed and not read.
+
+    Args:
+        folder: The run.
+        data: File of rows with at least a text or messages; a .txt file is one text a line.
+        limit: Only the first so many.
+
+    Raises:
+        DataError: if no row can be read.
+    """
+    recipe = folder.load_recipe()
+    rows = read_questions(Path(data), columns=recipe.data.columns)[:limit]
+    return answer_rows(load_run_model(folder), rows, max_new_tokens=recipe.evaluate.max_new_tokens)
+
+
+def answer_rows(tuned: Tuned, rows: Sequence[Row], *, max_new_tokens: int) -> list[dict[str, Any]]:
+    """One dict a row: id, source, text, predicted; and confidence, or thought and whether it stopped by itself."""
+    heads = [{"id": row.id, "source": row.source, "text": row.question} for row in rows]
+    if isinstance(tuned.model, Classifier):
+        examples = encode_classification(rows, tuned.tokenizer, tuned.labels, max_length=tuned.args["max_length"])
+        shares = class_probabilities(tuned.model, examples, tuned.tokenizer.pad_token_id, title="predicting")
+        best = shares.argmax(1)
+        return [
+            head | {"predicted": tuned.labels[int(i)], "confidence": round(float(share[i]), 6)}
+            for head, i, share in zip(heads, best, shares, strict=True)
+        ]
+    template = template_of(tuned.tokenizer)
+    think = tuned.args["think"]
+    prompts = [
+        encode_prompt(
+            row.messages or (Message("user", row.text),), tuned.tokenizer, template, think=think,
+            max_length=tuned.args["max_length"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    opened = template.opened_by_prompt(think)
+    found = []
+    network: Any = tuned.model
+    for head, answer in zip(heads, generate(network, tuned.tokenizer, prompts, max_new_tokens=max_new_tokens), strict=True):
+        thought = split_think(answer.text, opened_by_prompt=opened)
+        found.append(head | {"predicted": thought.answer, "thought": thought.thought, "stopped": answer.stopped})
+    return found
+
+
+class Chat:
+    """A conversation with a run's model; a generation model remembers the turns, without their reasoning."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.recipe = folder.load_recipe()
+        self.tuned = load_run_model(folder)
+        if isinstance(self.tuned.model, Classifier):
+            self.template = None
+        else:
+            self.template = template_of(self.tuned.tokenizer)
+        self.turns: list[Message] = []
+
+    def reset(self) -> None:
+        """Forget the turns so far."""
+        self.turns = []
+
+    def say(self, text: str, *, max_new_tokens: int) -> Iterator[str]:
+        """Answer one user message, piece by piece; a classifier answers with its label and confidence.
+
+        Args:
+            text: What the user says.
+            max_new_tokens: Budget of the answer.
+        """
+        if not text.strip():
+            raise DataError("There is nothing to answer", fix="Type a message")
+        if self.template is None:
+            row = Row(id="chat", source="chat:1", text=text)
+            found = answer_rows(self.tuned, [row], max_new_tokens=max_new_tokens)[0]
+            yield f"{found['predicted']}  ({found['confidence']:.1%})"
+            return
+        yield from self._stream(text, max_new_tokens)
+
+    def _stream(self, text: str, max_new_tokens: int) -> Iterator[str]:
+        from threading import Thread
+
+        from transformers import TextIteratorStreamer
+
+        assert self.template is not None  # say() checked
+        turns = [*self.turns, Message("user", text)]
+        think = self.tuned.args["think"]
+        prompt = encode_prompt(
+            turns, self.tuned.tokenizer, self.template, think=think, max_length=self.tuned.args["max_length"]
+        )
+        streamer = TextIteratorStreamer(self.tuned.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        network: Any = self.tuned.model
+        options = {"max_new_tokens": max_new_tokens, "streamer": streamer}
+        worker = Thread(target=generate, args=(network, self.tuned.tokenizer, [prompt]), kwargs=options, daemon=True)
+        worker.start()
+        said = ""
+        for piece in streamer:
+            said += piece
+            yield piece
+        worker.join()
+        opened = self.template.opened_by_prompt(think)
+        self.turns = [*turns, Message("assistant", split_think(said, opened_by_prompt=opened).answer)]

@@ -1,0 +1,106 @@
+"""Adapter into weights, checked: the merged model must give the adapter's logits on real prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from tuneloop.errors import CheckFailed, RunError
+from tuneloop.examples.encode import encode_prompt
+from tuneloop.examples.template import template_of
+from tuneloop.model.heads import Classifier, body
+from tuneloop.model.saved import Tuned, load_tuned, save_tuned
+from tuneloop.records import Row
+from tuneloop.release.card import model_card
+from tuneloop.rows.prepare import load_prepared
+from tuneloop.runs import RunFolder, open_run
+
+# Largest allowed difference of a logit. float32 sums of a few thousand terms differ by about 1e-4;
+# a merge that lost or doubled the update differs by whole units.
+TOLERANCE = 1e-3
+PROMPTS = 8
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did.
+
+    Attributes:
+        folder: Where the merged model stands.
+        largest_difference: Largest absolute difference of a logit over the prompts.
+        tolerance: What was allowed.
+        prompts: Prompts that were compared.
+    """
+
+    folder: Path
+    largest_difference: float
+    tolerance: float
+    prompts: int
+
+
+def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: float = TOLERANCE) -> Merged:
+    """Merge a run's adapter into its base weights and save what plain transformers loads.
+
+    Args:
+        run: The run, by name or path.
+        out: Folder to write; None: merged/ in the run.
+        tolerance: Largest allowed absolute difference of a logit on the run's own rows.
+
+    Raises:
+        RunError: if the run has no adapter to merge.
+        CheckFailed: if merged and unmerged differ by more than `tolerance`; nothing is written then.
+    """
+    folder = run if isinstance(run, RunFolder) else open_run(run)
+    tuned = load_tuned(folder.model)
+    network = tuned.model.backbone if isinstance(tuned.model, Classifier) else tuned.model
+    if not isinstance(network, PeftModel):
+        raise RunError(f"{folder.path} was tuned with {tuned.args['method']}: there is no adapter to merge", fix="Use model/ as it is")
+    rows = load_prepared(folder)
+    inputs = _prompts(tuned, [*rows.test, *rows.train][:PROMPTS])
+    before = [_logits(tuned.model, ids) for ids in inputs]
+    plain: nn.Module = network.merge_and_unload(safe_merge=True)
+    merged: nn.Module = plain
+    if isinstance(tuned.model, Classifier):
+        tuned.model.backbone = plain  # type: ignore[assignment]
+        merged = tuned.model
+    difference = max(float((x - _logits(merged, ids)).abs().max()) for x, ids in zip(before, inputs, strict=True))
+    if not difference <= tolerance:
+        raise CheckFailed(
+            f"The merged model differs from the adapter: {difference:.2e} in a logit",
+            allowed=f"at most {tolerance:.0e} over {len(inputs)} prompts of the run",
+            fix="Serve the adapter as it is; nothing was written",
+        )
+    target = out or folder.path / "merged"
+    args = tuned.args | {"method": "full", "merged": True}
+    recipe = folder.load_recipe()
+    recipe = recipe.model_copy(update={"adapt": recipe.adapt.model_copy(update={"method": "full"})})
+    save_tuned(target, merged, tuned.tokenizer, args, model_card(recipe, args, tuned.labels))
+    folder.record(
+        "merge", folder=str(target), largest_difference=difference, tolerance=tolerance, prompts=len(inputs),
+        train_key=folder.stations().get("train", {}).get("key"),
+    )  # fmt: skip
+    return Merged(target, difference, tolerance, len(inputs))
+
+
+def _prompts(tuned: Tuned, rows: list[Row]) -> list[list[int]]:
+    if tuned.args["task"] == "classification":
+        return [tuned.tokenizer(r.question, truncation=True, max_length=tuned.args["max_length"])["input_ids"] for r in rows]
+    template = template_of(tuned.tokenizer)
+    turns = [[m for m in (r.messages[:-1] if r.answer else r.messages)] for r in rows]
+    return [
+        encode_prompt(t, tuned.tokenizer, template, think=tuned.args["think"], max_length=tuned.args["max_length"]) for t in turns
+    ]
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module, ids: list[int]) -> Tensor:
+    device = next(model.parameters()).device
+    inputs = torch.tensor([ids], device=device)
+    if isinstance(model, Classifier):
+        return model(inputs, torch.ones_like(inputs)).cpu()
+    states = body(model)(input_ids=inputs, use_cache=False).last_hidden_state  # type: ignore[arg-type]
+    return model.get_output_embeddings()(states).float().cpu()  # type: ignore[operator, union-attr]

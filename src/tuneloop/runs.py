@@ -1,0 +1,124 @@
+"""The run folder: where each station writes, and the manifest that ties a score to its rows.
+
+    runs/<name>/recipe.yaml manifest.json data/ checkpoints/ model/ log.jsonl scores.json predictions.parquet report.html
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tuneloop.disk import read_json, write_json, write_text
+from tuneloop.errors import RunError
+from tuneloop.recipe import Recipe, dump_recipe, parse_yaml, recipe_from_tree
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """One entry a station: key, inputs, versions, seed, wall time, counts."""
+        return self.path / "manifest.json"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the row tables and the data report."""
+        return self.path / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """What plain PEFT and transformers load."""
+        return self.path / "model"
+
+    @property
+    def log(self) -> Path:
+        """One JSON line a logging step."""
+        return self.path / "log.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """The scores (section 4.1 of the design)."""
+        return self.path / "scores.json"
+
+    @property
+    def predictions(self) -> Path:
+        """One line a test row, each model's answer beside the expected one."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    def load_recipe(self) -> Recipe:
+        """The recipe that this run was made with."""
+        return recipe_from_tree(parse_yaml(self.recipe.read_text(encoding="utf-8")), str(self.recipe))
+
+    def save_recipe(self, recipe: Recipe) -> None:
+        """Write the resolved recipe."""
+        write_text(self.recipe, dump_recipe(recipe))
+
+    def stations(self) -> dict[str, Any]:
+        """The manifest's entries, {} before the first station ran."""
+        return dict(read_json(self.manifest)["stations"]) if self.manifest.exists() else {}
+
+    def record(self, station: str, **entry: Any) -> None:
+        """Set a station's entry in the manifest, with time and versions, atomically."""
+        stations = self.stations()
+        stations[station] = {**entry, "finished": datetime.now(UTC).isoformat(timespec="seconds"), **versions()}
+        write_json(self.manifest, {"schema": 1, "stations": stations})
+
+    def forget(self, *stations: str) -> None:
+        """Take stations out of the manifest, before their files are replaced."""
+        left = {name: entry for name, entry in self.stations().items() if name not in stations}
+        if self.manifest.exists():
+            write_json(self.manifest, {"schema": 1, "stations": left})
+
+
+def versions() -> dict[str, Any]:
+    """The versions that a station's entry carries."""
+    found = {}
+    for package in ("tuneloop", "torch", "transformers", "peft", "accelerate"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"versions": {"python": platform.python_version(), **found}}
+
+
+def open_run(run: str | Path) -> RunFolder:
+    """Find an existing run by name under runs/, or by path.
+
+    Raises:
+        RunError: if there is none, naming those there are.
+    """
+    for path in (Path(run), RUNS / str(run)):
+        if (path / "recipe.yaml").is_file():
+            return RunFolder(path)
+    known = sorted(p.parent.name for p in RUNS.glob("*/recipe.yaml"))
+    raise RunError(
+        f"There is no run {str(run)!r}",
+        got="no recipe.yaml there or under runs/",
+        allowed=", ".join(known) or "none yet",
+        fix="`tuneloop run RECIPE` makes one",
+    )

@@ -1,0 +1,271 @@
+"""The evaluation: every contender on the same test rows, every figure with its interval, differences paired.
+
+    run folder (rows, model)  ->  contenders  ->  scores.json + predictions.parquet
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tuneloop.disk import atomic_path, read_json, sha256_file, sha256_json, write_json
+from tuneloop.errors import DataError, ModelError, RunError
+from tuneloop.model.load import load_model
+from tuneloop.model.safety import ARCHITECTURES
+from tuneloop.model.saved import Tuned, load_base, load_tuned
+from tuneloop.recipe import Recipe
+from tuneloop.records import Row
+from tuneloop.rows.prepare import Prepared, load_prepared
+from tuneloop.rows.read import read_rows
+from tuneloop.runs import RUNS, RunFolder
+from tuneloop.score.contenders import (
+    Contender,
+    Exam,
+    answers_of,
+    encoder_contender,
+    floor_contender,
+    tuned_contender,
+    untuned_contender,
+)
+from tuneloop.score.metrics import (
+    Options,
+    calibration,
+    confusion_matrix,
+    difference,
+    loss_difference,
+    loss_figure,
+    measure,
+    per_class,
+)
+from tuneloop.score.speed import percentiles
+from tuneloop.terminal import say, warn
+
+ALL_METRICS = {
+    "classification": ["accuracy", "macro_f1", "micro_f1"],
+    "generation": ["exact_match", "bleu", "rouge_l", "think"],
+}
+COMPARED = {"classification": ["accuracy", "macro_f1"], "generation": ["rouge_l", "exact_match"]}
+
+
+@dataclass(frozen=True)
+class TestRows:
+    """The rows that are scored.
+
+    Attributes:
+        name: Of the data set.
+        sha256: Of the file, or of the rows' ids.
+        rows: In the order of their ids.
+    """
+
+    name: str
+    sha256: str
+    rows: list[Row]
+
+
+def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") -> dict[str, Any]:
+    """Score a run's model against its rivals and write scores.json and predictions.parquet.
+
+    Args:
+        folder: A run with rows and a model.
+        data: Other test rows; the results then go to evaluations/<name>/ of the run.
+        key: The station's key, for the manifest.
+
+    Returns:
+        What scores.json holds.
+
+    Raises:
+        RunError: if the run has no model yet.
+        DataError: if there is nothing to score, or most test labels are unknown to training.
+    """
+    if not (folder.model / "args.json").exists():
+        raise RunError(f"{folder.path} holds no trained model yet", fix="Run `tuneloop train` or `tuneloop run` first")
+    recipe, prepared, tuned = folder.load_recipe(), load_prepared(folder), load_tuned(folder.model)
+    tested = _test_rows(recipe, prepared, data)
+    exam = Exam(
+        recipe.task.type, prepared.train, prepared.validation, tested.rows, tuned.labels,
+        recipe.evaluate.max_rows or len(tested.rows), recipe.evaluate.max_new_tokens, recipe.evaluate.latency,
+    )  # fmt: skip
+    contenders = _ask_all(exam, recipe, tuned)
+    scores = _scores(exam, recipe, tested, contenders, tuned.args["template_hash"])
+    saved = folder.stations().get("train", {}).get("saved_against_full", {}) | measured_against_full(folder)
+    if saved:
+        scores["saved_against_full"] = saved
+    target = folder.path if data is None else folder.path / "evaluations" / data.stem
+    target.mkdir(parents=True, exist_ok=True)
+    _write_predictions(target / "predictions.parquet", exam, contenders)
+    write_json(target / "scores.json", scores)
+    if data is None:
+        folder.record("evaluate", key=key, rows=len(tested.rows), load_average=[round(x, 2) for x in os.getloadavg()])
+    return scores
+
+
+def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRows:
+    if data is None:
+        rows = sorted(prepared.test, key=lambda row: row.id)
+        name, digest = recipe.data.test if isinstance(recipe.data.test, str) else recipe.data.train, ""
+        digest = sha256_json([row.id for row in rows])
+        return TestRows(Path(name).name, digest, rows)
+    reading = read_rows(
+        str(data), folder=Path.cwd(), task=recipe.task.type, columns=recipe.data.columns, where=recipe.data.where
+    )
+    if reading.bad:
+        warn(f"{len(reading.bad)} rows of {data} cannot be read and are not scored; the first: {reading.bad[0]}")
+    if not reading.rows:
+        raise DataError(f"{data} holds no row to score", fix="Check data.columns and data.where of the run's recipe")
+    return TestRows(data.name, sha256_file(data) if data.is_file() else "", sorted(reading.rows, key=lambda row: row.id))
+
+
+def _ask_all(exam: Exam, recipe: Recipe, tuned: Tuned) -> list[Contender]:
+    """Floor, encoder, untuned, tuned, cheapest first; those that cannot answer are left out, said aloud."""
+    say(f"scoring {len(exam.test)} test rows: floor, encoder, untuned, tuned")
+    contenders = [floor_contender(exam)]
+    encoder = encoder_contender(exam)
+    if encoder is not None:
+        contenders.append(encoder)
+    if recipe.evaluate.untuned_rows:
+        try:
+            base = load_model(load_base(tuned.args), dtype=tuned.args["dtype"], head=True)
+        except ModelError as error:
+            if ARCHITECTURES[tuned.args["architecture"]] != "bert":
+                raise
+            say(f"the untuned row is left out: {error}")
+        else:
+            device = next(tuned.model.parameters()).device
+            base.model.to(device)  # type: ignore[arg-type]
+            contenders.append(
+                untuned_contender(exam, base.model, base.tokenizer, recipe.evaluate.untuned_rows, tuned.args)
+            )
+    contenders.append(tuned_contender(exam, tuned))
+    return contenders
+
+
+def _scores(
+    exam: Exam, recipe: Recipe, tested: TestRows, contenders: Sequence[Contender], template_hash: str
+) -> dict[str, Any]:
+    expected = answers_of(exam.test, exam.task)
+    names = [str(name) for name in recipe.evaluate.metrics or ALL_METRICS[exam.task]]
+    return {
+        "schema": 1,
+        "task": exam.task,
+        "data": {"name": tested.name, "sha256": tested.sha256, "rows": len(tested.rows)},
+        "template_hash": template_hash,
+        "seed": recipe.seed,
+        "models": {c.name: _model_scores(exam, c, expected, names, recipe.seed) for c in contenders},
+        "comparisons": _comparisons(exam, contenders, expected, names, recipe.seed),
+    }
+
+
+def _model_scores(exam: Exam, contender: Contender, expected: list[str], names: list[str], seed: int) -> dict[str, Any]:
+    wanted = [expected[i] for i in contender.rows]
+    entry: dict[str, Any] = {"metrics": {}, "backend": contender.backend, "rows": len(wanted)}
+    options = Options(seed=seed, opened_by_prompt=contender.opened_by_prompt)
+    if wanted:
+        # A rival that copies a training answer does not think by itself: its think figures would be the data's.
+        asked = [n for n in names if n != "think" or contender.name in ("untuned", "tuned")]
+        entry["metrics"] = measure(asked, contender.predicted, wanted, options)
+    if contender.losses is not None and sum(contender.losses[1]) > 0:
+        entry["metrics"]["loss"] = loss_figure(*contender.losses, seed=seed)
+    if exam.task == "classification":
+        labels, counts = confusion_matrix(contender.predicted, wanted)
+        entry["per_class"] = per_class(contender.predicted, wanted)
+        entry["confusion"] = {"labels": labels, "counts": counts.tolist()}
+        if contender.confidences is not None:
+            right = [p == w for p, w in zip(contender.predicted, wanted, strict=True)]
+            entry["calibration"] = calibration(contender.confidences, right, seed=seed)
+    elif "think" in names and contender.name in ("untuned", "tuned"):
+        entry["think"] = {"opened_by_prompt": contender.opened_by_prompt}
+    if contender.latency:
+        entry["latency_ms"] = percentiles([ms / 1000 for ms in contender.latency]) | {"n": len(contender.latency)}
+    return entry | contender.facts
+
+
+def _comparisons(
+    exam: Exam, contenders: Sequence[Contender], expected: list[str], names: list[str], seed: int
+) -> list[dict[str, Any]]:
+    """The tuned model against each other one, on the rows that both answered."""
+    tuned = next(c for c in contenders if c.name == "tuned")
+    found = []
+    for other in contenders:
+        if other is tuned:
+            continue
+        shared = sorted(set(tuned.rows) & set(other.rows))
+        pairs = [[dict(zip(c.rows, c.predicted, strict=True))[i] for i in shared] for c in (tuned, other)]
+        for metric in COMPARED[exam.task]:
+            if metric in names and shared:
+                gap = difference(metric, [pairs[0]], [pairs[1]], [expected[i] for i in shared], Options(seed=seed))
+                found.append({"a": "tuned", "b": other.name, "metric": metric, "n": len(shared), **gap.as_dict()})
+        if tuned.losses is not None and other.losses is not None and sum(tuned.losses[1]) > 0:
+            gap = loss_difference(tuned.losses[0], other.losses[0], tuned.losses[1], seed=seed)
+            found.append({"a": "tuned", "b": other.name, "metric": "loss", "n": len(tuned.losses[0]), **gap.as_dict()})
+    return found
+
+
+def _write_predictions(path: Path, exam: Exam, contenders: Sequence[Contender]) -> None:
+    """One line a test row that anybody answered; what a model did not answer is null."""
+    count = max(len(c.rows) for c in contenders)
+    rows = exam.test[:count]
+    columns: dict[str, Any] = {
+        "id": [row.id for row in rows],
+        "text": [row.question for row in rows],
+        "expected": answers_of(rows, exam.task),
+    }
+    for c in contenders:
+        for field, values in (("predicted", c.predicted), ("confidence", c.confidences or []), ("latency_ms", c.latency)):
+            kind = pl.String if field == "predicted" else pl.Float64
+            padded = [*values, *[None] * (count - len(values))]
+            columns[f"{c.name}_{field}"] = pl.Series(padded, dtype=kind)
+    with atomic_path(path) as temporary:
+        pl.DataFrame(columns).write_parquet(temporary)
+
+
+def measured_against_full(folder: RunFolder) -> dict[str, float]:
+    """Peak memory and seconds saved, where a run that tuned everything on the same rows, model and epochs exists."""
+    ours = folder.stations().get("train", {})
+    for path in sorted(folder.path.parent.glob("*/manifest.json")) or sorted(RUNS.glob("*/manifest.json")):
+        full = read_json(path)["stations"].get("train", {})
+        if full.get("method") != "full" or ours.get("method") == "full" or full.get("comparable") != ours.get("comparable"):
+            continue
+        return {
+            "peak_memory": 1 - ours["peak_memory_mb"] / full["peak_memory_mb"],
+            "seconds": 1 - ours["seconds"] / full["seconds"],
+        }
+    return {}
+
+
+def compare_runs(folders: Sequence[RunFolder]) -> dict[str, Any]:
+    """Runs side by side: their figures, and paired differences on the test rows that they share.
+
+    Args:
+        folders: At least two runs that were scored.
+
+    Returns:
+        {"runs": {name: metrics}, "shared_rows", "comparisons": [...]}; each run is compared with the first.
+
+    Raises:
+        RunError: if a run was not scored, or was scored under another task or template.
+        DataError: if two runs share no test row.
+    """
+    if len(folders) < 2:
+        raise RunError("compare takes two runs or more", got=f"{len(folders)}", fix="Name them: tuneloop compare A B")
+    scores = {f.path.name: read_json(f.scores) for f in folders}
+    first = folders[0].path.name
+    found: dict[str, Any] = {"task": scores[first]["task"], "runs": {}, "comparisons": []}
+    for name, entry in scores.items():
+        if entry["task"] != found["task"]:
+            raise RunError(f"{name} and {first} were tuned for other tasks", got=f"{entry['task']} and {found['task']}")
+        found["runs"][name] = {k: entry["models"]["tuned"].get(k) for k in ("metrics", "latency_ms", "throughput", "peak_memory_mb")}
+    tables = {f.path.name: pl.read_parquet(f.predictions).filter(pl.col("tuned_predicted").is_not_null()).unique("id") for f in folders}
+    for other in list(scores)[1:]:
+        joined = tables[first].join(tables[other], on="id", suffix="_other", how="inner").sort("id")
+        if joined.is_empty():
+            raise DataError(f"{first} and {other} share no test row, so they cannot be compared", fix="Score both on one file: evaluate --data")
+        a, b = joined["tuned_predicted_other"].to_list(), joined["tuned_predicted"].to_list()
+        for metric in COMPARED[found["task"]]:
+            gap = difference(metric, [a], [b], joined["expected"].to_list(), Options(seed=scores[first]["seed"]))
+            found["comparisons"].append({"a": other, "b": first, "metric": metric, "n": len(joined), **gap.as_dict()})
+    return found

@@ -1,0 +1,207 @@
+"""The stations of the offline half: rows, training, scores. Each reads what the one before wrote.
+
+A station's key is the hash of all that decides its output; `flow.py` compares keys to see what is stale.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneloop import __version__
+from tuneloop.disk import sha256_json
+from tuneloop.errors import DataError
+from tuneloop.recipe import Recipe
+from tuneloop.records import Row
+from tuneloop.rows.prepare import Prepared, inputs_key, load_prepared, prepare_rows, save_prepared
+from tuneloop.runs import RunFolder
+
+if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
+    from torch import nn
+
+    from tuneloop.examples.encode import Example
+    from tuneloop.model.source import Source
+    from tuneloop.train.loop import State
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key of each station."""
+
+    data: str
+    train: str
+    evaluate: str
+    report: str
+
+
+def data_key(recipe: Recipe, home: Path) -> str:
+    """Hash of the input files, the sections that shape the rows, the seed and the code's version."""
+    parts = [recipe.data.model_dump(), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
+    return sha256_json([inputs_key(recipe, home), parts, __version__])
+
+
+def later_keys(recipe: Recipe, data: str, model_sha256: str) -> Keys:
+    """The keys of all stations, once the base model is known."""
+    settings = recipe.train.model_dump(exclude={"logging_steps", "report_to"})
+    train = sha256_json([data, recipe.task.model_dump(), model_sha256, recipe.model.dtype, recipe.adapt.model_dump(), settings])
+    evaluate = sha256_json([train, recipe.evaluate.model_dump()])
+    return Keys(data, train, evaluate, sha256_json([evaluate, recipe.report.model_dump()]))
+
+
+def machine_facts() -> dict[str, Any]:
+    """Load average and cores, to stand beside every timing."""
+    facts: dict[str, Any] = {"cores": os.cpu_count(), "load_average": [round(x, 2) for x in os.getloadavg()]}
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        facts["cpu"] = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
+    return facts
+
+
+# -- rows ---------------------------------------------------------------------------------------------------
+
+
+def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:
+    """Write the clean, dropped and split rows, and the data report."""
+    save_prepared(prepared, run)
+    counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
+    run.record(
+        "data", key=key, seed=recipe.seed, seconds=round(seconds, 2), counts=counts | {"dropped": len(prepared.dropped)},
+        inputs={file["path"]: file["sha256"] for file in prepared.report["files"]},
+    )  # fmt: skip
+
+
+# -- training -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model attached and rows encoded, before the first step."""
+
+    model: nn.Module
+    tokenizer: Any
+    train: list[Example]
+    validation: list[Example]
+    facts: dict[str, Any]
+    args: dict[str, Any]
+
+
+def encode_rows(recipe: Recipe, rows: Sequence[Row], tokenizer: Any, labels: list[str]) -> list[Example]:
+    """Rows -> examples, by the recipe's task."""
+    from tuneloop.examples.encode import encode_classification, encode_generation
+    from tuneloop.examples.template import template_of
+
+    if recipe.task.type == "classification":
+        return encode_classification(rows, tokenizer, labels, max_length=recipe.data.max_length)
+    template = template_of(tokenizer)
+    return encode_generation(rows, tokenizer, template, max_length=recipe.data.max_length, think=recipe.data.think)
+
+
+def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
+    """Load the model, attach the method and the head, encode the rows, refuse what cannot be trained.
+
+    Raises:
+        ModelError: if the model does not fit the task.
+        DataError: if nothing would be trained.
+    """
+    import torch
+
+    from tuneloop.examples.encode import check_trained
+    from tuneloop.examples.template import template_of
+    from tuneloop.model.adapt import METHODS
+    from tuneloop.model.heads import Classifier
+    from tuneloop.model.load import load_model, load_tokenizer
+    from tuneloop.model.safety import ARCHITECTURES
+    from tuneloop.pick import pick
+
+    method = pick("method", METHODS, recipe.adapt.method)
+    tokenizer = load_tokenizer(source)
+    train = encode_rows(recipe, prepared.train, tokenizer, prepared.labels)
+    facts = check_trained(train, recipe.task.type)
+    train = [example for example in train if recipe.task.type == "classification" or any(x != -100 for x in example.labels[1:])]
+    validation = encode_rows(recipe, prepared.validation, tokenizer, prepared.labels)
+    loaded = load_model(source, dtype=recipe.model.dtype, head=recipe.task.type == "generation")
+    network = method(loaded.model, adapt=recipe.adapt, seed=recipe.seed).model
+    model: nn.Module = network
+    if recipe.task.type == "classification":
+        torch.manual_seed(recipe.seed)
+        model = Classifier(network, prepared.labels, pooling=recipe.task.pooling, attention=recipe.task.attention)
+    # An encoder has no turns to end, so it has no chat template.
+    template = template_of(tokenizer) if ARCHITECTURES[loaded.architecture] != "bert" else None
+    args = {
+        "schema": 1, "tuneloop": __version__, "task": recipe.task.type, "method": recipe.adapt.method,
+        "pooling": recipe.task.pooling, "attention": recipe.task.attention, "max_length": recipe.data.max_length,
+        "think": recipe.data.think, "dtype": recipe.model.dtype, "template": template.kind if template else "", "template_hash": template.hash if template else "",
+        "base": base_facts(recipe, source), "architecture": loaded.architecture, "seed": recipe.seed,
+    }  # fmt: skip
+    return Ready(model, tokenizer, train, validation, facts, args)
+
+
+def base_facts(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """How args.json names the base model: by its public name, or by its path where it is a local one."""
+    local = source.kind in ("folder", "gguf")
+    name = str(Path(source.name).resolve()) if local else recipe.model.name_or_path
+    return {"name_or_path": name, "revision": source.revision or None, "sha256": source.sha256, "kind": source.kind}
+
+
+def train_station(run: RunFolder, recipe: Recipe, source: Source, prepared: Prepared, key: str, *, resume: bool) -> State:
+    """Train, save the model, record what was done.
+
+    Raises:
+        TrainError: if a run-time check says no.
+        Stopped: on Ctrl-C, after a checkpoint.
+    """
+    import torch
+
+    from tuneloop.infer.held_out import held_out_figures
+    from tuneloop.model.saved import parameter_counts, save_tuned
+    from tuneloop.release.card import model_card
+    from tuneloop.score.speed import peak_memory_mb
+    from tuneloop.train.loop import Job, train
+    from tuneloop.train.plan import saved_against_full
+
+    ready = attach(recipe, source, prepared)
+    torch.manual_seed(recipe.seed)
+    pad = ready.tokenizer.pad_token_id
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        return held_out_figures(model, ready.validation, task=recipe.task.type, pad_token_id=pad)
+
+    job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, key)
+    counts = parameter_counts(ready.model)
+    began = time.monotonic()
+    state = train(ready.model, job, validate=validate if ready.validation else None, resume=resume)
+    save_tuned(run.model, ready.model, ready.tokenizer, ready.args, model_card(recipe, ready.args, prepared.labels))
+    trained = sum(sum(x != -100 for x in e.labels[1:]) for e in ready.train) * recipe.train.num_train_epochs
+    saved = saved_against_full(
+        counts, task=recipe.task.type, method=recipe.adapt.method, tokens=state.tokens, trained_tokens=trained
+    )
+    run.record(
+        "train", key=key, seed=recipe.seed, device=str(next(ready.model.parameters()).device), model_sha256=source.sha256,
+        seconds=round(state.seconds, 1), this_session_seconds=round(time.monotonic() - began, 1), steps=state.step,
+        tokens=state.tokens, best_step=state.best_step, validation=state.validation, rows=ready.facts, parameters=counts,
+        saved_against_full=saved, peak_memory_mb=round(peak_memory_mb(), 1), method=recipe.adapt.method,
+        comparable=sha256_json([run.stations().get("data", {}).get("key"), source.sha256, recipe.train.num_train_epochs]),
+        machine=machine_facts(), template_hash=ready.args["template_hash"],
+    )  # fmt: skip
+    return state
+
+
+def load_rows(run: RunFolder) -> Prepared:
+    """The rows that the data station wrote.
+
+    Raises:
+        DataError: if it has not run yet.
+    """
+    if "data" not in run.stations():
+        raise DataError(f"{run.path} holds no rows yet", fix="Run `tuneloop clean` or `tuneloop run` first")
+    return load_prepared(run)
+
+
+def timed_prepare(recipe: Recipe, home: Path) -> tuple[Prepared, float]:
+    """Read, split and clean the recipe's rows; with the seconds it took."""
+    began = time.monotonic()
+    prepared = prepare_rows(recipe, home)
+    return prepared, time.monotonic() - began

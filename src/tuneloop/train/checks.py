@@ -1,0 +1,102 @@
+"""What the product checks while it trains, so that a good loss curve cannot hide a wrong run.
+
+- the loss is finite, at every step
+- every trainable tensor got a finite gradient at the first step, and has moved soon after
+- no frozen tensor changed, from the first step to the last
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tuneloop.errors import TrainError
+from tuneloop.terminal import warn
+
+MOVED_BY_STEP = 3  # LoRA's A has no gradient until B has left zero, so give it two updates and one more
+
+
+def check_loss(loss: float, step: int) -> None:
+    """Refuse a loss that is no number.
+
+    Raises:
+        TrainError: naming the step.
+    """
+    if not math.isfinite(loss):
+        raise TrainError(
+            f"The loss is {loss} at step {step}",
+            allowed="a finite number",
+            fix="Lower train.learning_rate, or lengthen train.warmup_steps; the last checkpoint is unharmed (--resume)",
+        )
+
+
+def check_gradients(model: nn.Module) -> None:
+    """Every trainable tensor must have a finite gradient; experts that no token was routed to may have none.
+
+    Raises:
+        TrainError: naming the tensors.
+    """
+    missing, broken = [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is None:
+            missing.append(name)
+        elif not bool(torch.isfinite(parameter.grad).all()):
+            broken.append(name)
+    idle = [name for name in missing if ".experts." in name]
+    if idle:
+        warn(f"{len(idle)} tensors of routed experts got no token in the first step, e.g. {idle[0]}")
+    missing = [name for name in missing if ".experts." not in name]
+    if missing or broken:
+        fault, names = ("got no gradient", missing) if missing else ("got a gradient that is not finite", broken)
+        raise TrainError(
+            f"{len(names)} trainable tensors {fault} at the first step, e.g. {names[0]}",
+            fix="Freeze what the loss does not reach, or report this as a fault of tuneloop",
+        )
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the trainable tensors, to see later that they moved."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def check_moved(model: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """Every trainable tensor must differ from its snapshot (routed experts excepted).
+
+    Raises:
+        TrainError: naming the tensors that stood still.
+    """
+    parameters = dict(model.named_parameters())
+    still = [name for name, old in before.items() if torch.equal(parameters[name].detach(), old)]
+    still = [name for name in still if ".experts." not in name]
+    if still:
+        raise TrainError(
+            f"{len(still)} of {len(before)} trainable tensors have not moved after {MOVED_BY_STEP} steps, e.g. {still[0]}",
+            fix="The optimiser holds other tensors than the model runs with, or the learning rate rounds to nothing",
+        )
+
+
+def frozen_sums(model: nn.Module) -> dict[str, float]:
+    """A float64 sum and sum of squares of each frozen tensor, folded to one number: cheap, and any training shows."""
+    sums = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            values = parameter.detach()
+            sums[name] = float(values.sum(dtype=torch.float64)) + float(values.float().norm()) * math.pi
+    return sums
+
+
+def check_frozen(model: nn.Module, before: Mapping[str, float]) -> None:
+    """No frozen tensor may differ from its sums at the start.
+
+    Raises:
+        TrainError: naming the tensors that changed.
+    """
+    after = frozen_sums(model)
+    changed = [name for name, value in before.items() if after.get(name) != value]
+    if changed:
+        raise TrainError(f"{len(changed)} frozen tensors changed in training, e.g. {changed[0]}")

@@ -1,0 +1,48 @@
+"""Timing counts what it says, and nothing else."""
+
+import time
+
+import numpy as np
+import pytest
+
+from tuneloop.errors import DataError
+from tuneloop.score.speed import peak_memory_mb, percentiles, query_seconds, reset_peak_memory, throughput, time_queries
+
+
+def test_warmup_is_answered_and_not_counted():
+    asked = []
+
+    def answer(index):
+        asked.append(index)
+        time.sleep(0.05 if len(asked) <= 3 else 0.001)
+
+    found = time_queries(answer, 5)
+    assert asked == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert 1.0 <= found["p50"] <= found["p95"] <= found["p99"] < 50.0
+
+
+def test_each_query_has_its_time():
+    assert len(query_seconds(lambda index: index, 4, warmup=1)) == 4
+    with pytest.raises(DataError):
+        time_queries(lambda index: index, 0)
+
+
+def test_percentiles_are_milliseconds():
+    assert percentiles([0.001 * k for k in range(1, 102)]) == pytest.approx({"p50": 51.0, "p95": 96.0, "p99": 100.0})
+
+
+def test_throughput_leaves_out_uncounted_tokens():
+    assert throughput(100, 4.0) == {"queries_per_second": 25.0}
+    assert throughput(100, 4.0, tokens=800) == {"queries_per_second": 25.0, "tokens_per_second": 200.0}
+
+
+def test_peak_memory_sees_an_array_and_forgets_it():
+    reset_peak_memory()
+    before = peak_memory_mb()
+    block = np.ones(80 * 2**17)  # 80 MB
+    held = peak_memory_mb()
+    assert held - before > 60
+    del block
+    if not reset_peak_memory():
+        pytest.skip("this system cannot reset the peak of a process")
+    assert held - peak_memory_mb() > 60
