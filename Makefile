@@ -10,7 +10,7 @@ TUNELOOP := $(VENV)/bin/tuneloop
 .PHONY: help install demo test check clean
 
 help:
-	@echo "make demo     install, then tune and score the shipped example (opens the way: runs/*/report.html)"
+	@echo "make demo     install, then tune and score the shipped example; ends with runs/customer_service/report.html"
 	@echo "make test     install, then run the tests"
 	@echo "make check    install, then format, lint, types, layers, docstrings"
 	@echo "make install  only the environment; the command is then $(TUNELOOP)"
@@ -20,17 +20,19 @@ install: $(STAMP)
 
 # torch goes first and alone: everything else then settles on the version that is there.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "tuneloop needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>&1) || found='not to be found'; \
+	  echo "tuneloop needs Python 3.11 or newer; '$(PYTHON)' is $$found." \
 	       "Install one and say which: make install PYTHON=python3.12" >&2; exit 1; }
 	@[ -x $(VENV)/bin/pip ] || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "'$(PYTHON) -m venv' did not work (message above). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(VENV)/bin/python -m pip install --quiet torch -c constraints.txt
-	$(VENV)/bin/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@echo 'Installing into $(VENV), once; some minutes, most of them for torch ...'
+	$(VENV)/bin/python -m pip install torch -c constraints.txt
+	$(VENV)/bin/python -m pip install -e '.[dev]' -c constraints.txt
 	@touch $@
 
 demo: install
-	@[ -f demo/recipe.yaml ] || $(TUNELOOP) init customer-service --folder demo
+	@[ -f demo/recipe.yaml ] || $(TUNELOOP) init customer_service --folder demo
 	$(TUNELOOP) run demo/recipe.yaml
 
 test: install

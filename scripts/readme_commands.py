@@ -1,23 +1,22 @@
 """The commands of a README, and running them as a reader would.
 
-    python scripts/readme_commands.py README.md          run every line of its ```sh blocks, in order, in this folder
+    python scripts/readme_commands.py README.md          run every line of its ```sh blocks, in order
     python scripts/readme_commands.py README.md --list   only print them
 
-Lines that only `make` something are CI's own stages and are not run again. What a command makes
-(mine/, runs/mine*) is removed before the first one, so that the README can be run twice.
+They run in a temporary folder that holds this clone's .venv, demo/ and runs/ as links, so that what they make is
+gone afterwards and nothing of the user's own is touched. Lines that only `make` something are stages of .ci/run.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 SECONDS = 900
-MADE = ["mine", "answers.jsonl", "runs/mine"]
 
 
 def commands(text: str) -> list[str]:
@@ -26,6 +25,15 @@ def commands(text: str) -> list[str]:
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     bare = [re.sub(r"\s+#.*$", "", line).strip() for line in lines]
     return [line for line in bare if line and not line.startswith("#")]
+
+
+def as_a_reader(folder: Path) -> None:
+    """Make `folder` look like a clone after `make demo`: links to what is there, a runs/ of its own."""
+    for name in (".venv", "demo"):
+        (folder / name).symlink_to(Path(name).resolve())
+    (folder / "runs").mkdir()
+    for run in Path("runs").glob("*"):
+        (folder / "runs" / run.name).symlink_to(run.resolve())
 
 
 def main(readme: Path, *, only_list: bool) -> int:
@@ -37,17 +45,17 @@ def main(readme: Path, *, only_list: bool) -> int:
     if only_list:
         print("\n".join(found))
         return 0
-    for path in map(Path, MADE):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for command in found:
-        if command.startswith("make "):
-            continue
-        print(f"$ {command}", flush=True)
-        began = time.monotonic()
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], stdin=subprocess.DEVNULL, timeout=SECONDS)
-        print(f"  {time.monotonic() - began:.0f} s, exit {done.returncode}", flush=True)
-        if done.returncode != 0:
-            return 1
+    with tempfile.TemporaryDirectory() as name:
+        as_a_reader(Path(name))
+        for command in found:
+            if command.startswith("make "):
+                continue
+            print(f"$ {command}", flush=True)
+            began, shell = time.monotonic(), ["bash", "-euo", "pipefail", "-c", command]
+            done = subprocess.run(shell, cwd=name, stdin=subprocess.DEVNULL, timeout=SECONDS)
+            print(f"  {time.monotonic() - began:.0f} s, exit {done.returncode}", flush=True)
+            if done.returncode != 0:
+                return 1
     return 0
 
 

@@ -23,7 +23,7 @@ LAYERS = [
     "train",
     "score",
     "release",
-    "stations prediction evaluation starter",
+    "stations prediction starter",
     "flow",
     "cli",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import tuneloop
 from tuneloop.errors import TuneloopError
 
-PUBLIC = ["__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "predict", "run", "train"]
+PUBLIC = ["__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "predict", "run", "tune"]
 
 
 def python(code: str) -> str:
@@ -30,6 +31,14 @@ def test_each_public_name_is_a_documented_function(name: str):
     assert callable(function)
     assert function.__doc__
     assert function.__module__.startswith("tuneloop.")
+
+
+def test_no_public_function_has_a_modules_name():
+    """Importing `tuneloop.x` sets the attribute `x` of the package, and the function of that name would be gone."""
+    package = Path(tuneloop.__file__).parent
+    modules = {path.stem for path in package.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
+    assert len(modules) > 15
+    assert modules & set(tuneloop.__all__) == set()
 
 
 def test_an_unknown_name_is_an_attribute_error():

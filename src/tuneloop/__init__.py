@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuneloop.flow import clean, compare, evaluate, predict, run, train
+    from tuneloop.flow import clean, compare, evaluate, predict, run, tune
     from tuneloop.recipe import load_recipe
     from tuneloop.release.merge import merge
 
@@ -24,10 +24,10 @@ _PUBLIC = {
     "merge": "tuneloop.release.merge",
     "predict": "tuneloop.flow",
     "run": "tuneloop.flow",
-    "train": "tuneloop.flow",
+    "tune": "tuneloop.flow",
 }
 
-__all__ = ["__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "predict", "run", "train"]
+__all__ = ["__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "predict", "run", "tune"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ def explain_os_error(error: OSError, path: Path) -> RunError:
         return RunError(
             f"The disk is full: could not write {path}",
             got=f"{error.strerror} (errno {error.errno})",
-            fix="Nothing was half written; free some space and run the same command again, it goes on from what is there",
+            fix="Nothing was half written; free some space and run the same command again",
         )
     return RunError(
         f"Could not write {path}",

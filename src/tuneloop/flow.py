@@ -68,7 +68,7 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
     return folder
 
 
-def train(
+def tune(
     recipe: Path | str, overrides: list[str] | None = None, *, resume: bool = False, overwrite: bool = False
 ) -> RunFolder:
     """Rows (if they changed) and training, without scoring.

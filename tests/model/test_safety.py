@@ -120,6 +120,7 @@ def test_shards_pass(llama):
     [
         ("../other/model.safetensors", "outside"),
         ("/etc/passwd", "outside"),
+        ("sub/model.safetensors", "outside"),
         ("..\\model.safetensors", "outside"),
         (".hidden.safetensors", "outside"),
         ("pytorch_model.bin", "outside"),

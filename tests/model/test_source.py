@@ -13,7 +13,7 @@ import tuneloop.model.source as source
 from tuneloop.errors import ModelError
 from tuneloop.model.cache import weights_sha256
 from tuneloop.model.safety import check_folder
-from tuneloop.model.source import HUB_FILES, resolve
+from tuneloop.model.source import resolve
 
 
 def test_a_folder_beside_the_recipe_wins_over_the_working_folder(tiny, tmp_path, monkeypatch):
@@ -64,7 +64,11 @@ def test_a_revision_is_for_the_hub(tmp_path, name):
         resolve(name, "main", relative_to=tmp_path)
 
 
-def test_the_hub_gives_no_code_and_no_pickle():
+def test_the_hub_gives_no_code_and_no_pickle(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(source, "snapshot_download", lambda name, **options: asked.update(options) or str(tmp_path))
+    resolve("org/x", "v1")
     wanted = [
         "config.json",
         "generation_config.json",
@@ -80,7 +84,10 @@ def test_the_hub_gives_no_code_and_no_pickle():
         "vocab.py",
         "x.gguf",
     ]
-    got = filter_repo_objects([*wanted, *others], allow_patterns=HUB_FILES, ignore_patterns=["*/*"])
+    got = filter_repo_objects(
+        [*wanted, *others], allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"]
+    )
+    assert asked["revision"] == "v1"
     assert list(got) == wanted
 
 

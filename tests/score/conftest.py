@@ -50,16 +50,19 @@ def fake_run(
 
 
 FAKE_DATA = {
-    "format": "text + label", "language": "en", "think_share": 0.0,
+    "format": "text + label", "language": "en", "think": {"rows": 0, "share": 0.0},
     "files": [{"path": "rows.jsonl", "sha256": "9f" * 32, "rows": 964}],
     "counts": {
-        "train": {"in": 964, "repaired": 17, "dropped": {"exact duplicate": 38, "broken JSON": 14, "empty text": 9}, "kept": 903},
+        "train": {
+            "in": 964, "repaired": 17, "kept": 903,
+            "dropped": {"exact duplicate": 38, "broken JSON": 14, "empty text": 9},
+        },
         "validation": {"in": 89, "repaired": 0, "dropped": {}, "kept": 89},
         "test": {"in": 300, "repaired": 0, "dropped": {}, "kept": 300},
     },
-    "characters": {"p50": 58, "p95": 181, "max": 402},
+    "lengths": {"question": {"p50": 58, "p95": 181, "max": 402}, "answer": {}},
     "warnings": ["2 test rows have a label that training lacks (closing: 2); they count as wrong."],
-    "bad_rows": ["rows.jsonl:17, 'text': got '', expected some text. Fill the field or remove the row."],
+    "bad": ["train: rows.jsonl:17, 'text': got '', expected some text. Fill or remove it."], "bad_rows": 14,
 }  # fmt: skip
 
 
@@ -67,10 +70,17 @@ def fake_rows(task: str, classes: int, skill: dict[str, float], *, chinese: bool
     """Test rows with each model's answer; the untuned one answered the first half."""
     generator, rows = random.Random(3), []
     topics = TOPICS_ZH if chinese else TOPICS
-    labels = [f"{topics[i % 11]}_{('lost', 'change', 'ask', 'close', 'open', 'late', 'other')[i // 11 % 7]}" for i in range(classes)]
+    labels = [
+        f"{topics[i % 11]}_{('lost', 'change', 'ask', 'close', 'open', 'late', 'other')[i // 11 % 7]}"
+        for i in range(classes)
+    ]
     for i in range(300 if task == "classification" else 40):
         expected = generator.choice(labels)
-        question = f"我的{expected.split('_')[0]}出了问题，怎么办？" if chinese else f"Something about my {expected.replace('_', ' ')}?"
+        question = (
+            f"我的{expected.split('_')[0]}出了问题，怎么办？"
+            if chinese
+            else f"Something about my {expected.replace('_', ' ')}?"
+        )
         row = {"id": f"{i:04d}", "text": question, "expected": expected}
         if task == "generation":
             reply = "请您联系客服处理。" if chinese else "Please call us and we will solve it for you today."
@@ -97,14 +107,22 @@ def fake_scores(task: str, rows: list[dict], models: list[str]) -> dict:
     names = ["accuracy", "macro_f1", "micro_f1"] if task == "classification" else ["exact_match", "bleu", "rouge_l"]
     found: dict = {"schema": 1, "task": task, "data": {"name": "test.jsonl", "sha256": "77" * 32, "rows": len(rows)}}
     found |= {"template_hash": "0123456789abcdef", "seed": 42, "models": {}, "comparisons": []}
-    cost = {"tuned": (21.0, 61.0, 812.0), "encoder": (6.1, 310.0, 420.0), "floor": (0.8, 5200.0, 150.0), "untuned": (160.0, 6.3, 1410.0)}
+    cost = {
+        "tuned": (21.0, 61.0, 812.0),
+        "encoder": (6.1, 310.0, 420.0),
+        "floor": (0.8, 5200.0, 150.0),
+        "untuned": (160.0, 6.3, 1410.0),
+    }
     losses = {}
     for model in models:
         mine = [row for row in rows if row[f"{model}_predicted"] is not None]
         said, wanted = [row[f"{model}_predicted"] for row in mine], [row["expected"] for row in mine]
         p50, speed, memory = cost[model]
         thinks = ["think"] if task == "generation" and model in ("tuned", "untuned") else []
-        entry: dict = {"metrics": measure(names + thinks, said, wanted, Options(seed=42)), "backend": "transformers, cpu"}
+        entry: dict = {
+            "metrics": measure(names + thinks, said, wanted, Options(seed=42)),
+            "backend": "transformers, cpu",
+        }
         entry["latency_ms"] = {"p50": p50, "p95": p50 * 1.4, "p99": p50 * 1.9}
         entry["throughput"] = {"queries_per_second": speed}
         entry["peak_memory_mb"] = memory
@@ -116,10 +134,16 @@ def fake_scores(task: str, rows: list[dict], models: list[str]) -> dict:
         elif thinks:
             losses[model] = [(1.4 if model == "tuned" else 2.3) * (10 + i % 7) + (i % 3) for i in range(len(rows))]
             entry["metrics"]["loss"] = loss_figure(losses[model], [10 + i % 7 for i in range(len(rows))])
-            entry |= {"stopped_share": 0.9, "new_tokens": {"mean": 84.2, "budget": 256}, "think": {"opened_by_prompt": False}}
+            entry |= {
+                "stopped_share": 0.9,
+                "new_tokens": {"mean": 84.2, "budget": 256},
+                "think": {"opened_by_prompt": False},
+            }
         found["models"][model] = entry
     if "untuned" in models and task == "classification":
-        found["models"]["untuned"]["prompt"] = "Classify the message. Answer with exactly one of these labels:\n...\n\nMessage: ..."
+        found["models"]["untuned"]["prompt"] = (
+            "Classify the message. Answer with exactly one of these labels:\n...\n\nMessage: ..."
+        )
     for other in [model for model in models if model != "tuned"]:
         shared = [row for row in rows if row[f"{other}_predicted"] is not None]
         pair = [[row[f"{model}_predicted"] for row in shared] for model in ("tuned", other)]
@@ -145,10 +169,12 @@ def fake_log(task: str) -> list[dict]:
     for step in range(2, 181, 2):
         stage = (step - 1) // 60 + 1
         loss = end + (start - end) * math.exp(-step / 45) + generator.gauss(0, 0.06)
-        rate = (step / 12 if step < 12 else 0.5 + 0.5 * math.cos(math.pi * (step - 12) / 168)) * (5e-4 if stage == 1 else 5e-5)
+        rate = (step / 12 if step < 12 else 0.5 + 0.5 * math.cos(math.pi * (step - 12) / 168)) * (
+            5e-4 if stage == 1 else 5e-5
+        )
         place = {"step": step, "epoch": step / 20, "stage": stage}
         noise = generator.random()
-        more = {"grad_norm": 1.5 + noise,  "tokens_per_second": 900.0, "memory_mb": 800.0}
+        more = {"grad_norm": 1.5 + noise, "tokens_per_second": 900.0, "memory_mb": 800.0}
         if task == "classification":
             more["accuracy"] = 0.95 - 0.8 * math.exp(-step / 30)
         lines.append({**place, "loss": loss, "learning_rate": rate, **more})

@@ -137,8 +137,10 @@ def test_answers_are_compared_behind_their_reasoning():
     predicted = ["<think>\nhm\n</think>\n\nparis  city", "<think>never ends paris city"]
     found = METRICS["exact_match"](predicted, ["<think>why</think>paris city", "paris city"])
     assert found["exact_match"]["value"] == 0.5
-    opened = METRICS["exact_match"](["hm</think>\nparis"], ["paris"], options=Options(opened_by_prompt=True))
-    assert opened["exact_match"]["value"] == 1.0
+    opened = METRICS["exact_match"](
+        ["hm</think>\nparis", "paris"], ["paris"] * 2, options=Options(opened_by_prompt=True)
+    )
+    assert opened["exact_match"]["value"] == 0.5
 
 
 def test_think_figures_count_over_all_answers():

@@ -18,7 +18,8 @@ def test_warmup_is_answered_and_not_counted():
 
     found = time_queries(answer, 5)
     assert asked == [0, 1, 2, 0, 1, 2, 3, 4]
-    assert 1.0 <= found["p50"] <= found["p95"] <= found["p99"] < 50.0
+    assert 1.0 <= found["p50"] <= found["p95"] <= found["p99"]
+    assert found["p50"] < 50.0  # the median: a busy machine may hold one query up
 
 
 def test_each_query_has_its_time():

@@ -100,6 +100,14 @@ def test_equal_models_are_not_told_apart():
     assert (found.difference, found.low, found.high, found.p, found.verdict) == (0.0, 0.0, 0.0, 1.0, "no difference")
 
 
+def test_an_interval_over_zero_is_no_difference():
+    per_row = np.random.default_rng(3).normal(size=100)
+    found = paired_difference(per_row, np.full(100, per_row.mean()))
+    assert found.low < 0 < found.high
+    assert found.verdict == "no difference"
+    assert found.p > 0.5
+
+
 def test_statistic_difference_of_means_is_the_paired_difference():
     generator = np.random.default_rng(8)
     a, b = generator.random((2, 80)), generator.random((2, 80))

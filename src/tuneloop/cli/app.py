@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,9 @@ app = typer.Typer(
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run: a name under runs/, or a path.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.learning_rate=1e-4.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.learning_rate=1e-4.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a trained model whose inputs changed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -33,6 +36,8 @@ def main() -> None:
     """Run the command line and turn expected errors into one paragraph and an exit status."""
     # Threads of tokenizers that fork make it print a warning a user can do nothing about.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Notices of libraries to their own developers.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|torch")
     try:
         app(standalone_mode=False)
     except TuneloopError as error:
@@ -78,7 +83,9 @@ def _print_json(value: Any) -> None:
 @app.command()
 def init(
     template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="Starter to write; see --list.")] = "",
-    folder: Annotated[Path | None, typer.Option("--folder", "-f", help="Where to write; default: the template's name.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-f", help="Where to write; default: the template's name.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that differ.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Name the templates.")] = False,
 ) -> None:
@@ -134,14 +141,16 @@ def train(
     """Rows if they changed, and training; no scores."""
     from tuneloop import flow
 
-    folder = flow.train(recipe, set_, resume=resume, overwrite=overwrite)
+    folder = flow.tune(recipe, set_, resume=resume, overwrite=overwrite)
     print(folder.model)
 
 
 @app.command()
 def evaluate(
     run: RunName,
-    data: Annotated[Path | None, typer.Option("--data", help="Other rows to score on (results go to evaluations/).")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Other rows to score on (results go to evaluations/).")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Score a run against the floor, the encoder and the untuned model."""
@@ -183,7 +192,10 @@ def chat(
 
 
 @app.command()
-def compare(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two runs or more; the first is the base.")], json_: Json = False) -> None:
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two runs or more; the first is the base.")],
+    json_: Json = False,
+) -> None:
     """Runs side by side, with paired statistics on the rows they share."""
     from tuneloop import flow
     from tuneloop.cli.show import print_comparison
@@ -195,14 +207,18 @@ def compare(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Tw
 @app.command()
 def merge(
     run: RunName,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; default: merged/ in the run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write; default: merged/ in the run.")
+    ] = None,
     tolerance: Annotated[float, typer.Option(help="Largest allowed difference of a logit.")] = 1e-3,
 ) -> None:
     """Merge a run's adapter into the weights, checked logit by logit."""
     from tuneloop.release.merge import merge as merge_run
 
     merged = merge_run(run, out, tolerance=tolerance)
-    print(f"{merged.folder}: largest difference of a logit {merged.largest_difference:.2e} over {merged.prompts} prompts")
+    print(
+        f"{merged.folder}: largest difference of a logit {merged.largest_difference:.2e} over {merged.prompts} prompts"
+    )
 
 
 @app.command()

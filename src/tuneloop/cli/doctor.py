@@ -44,7 +44,8 @@ def _machine() -> dict[str, Any]:
         memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load_average": [round(x, 2) for x in os.getloadavg()],
+        "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "load_average": [round(x, 2) for x in os.getloadavg()],
         "memory_gib": round(memory["MemTotal"] / GIB, 1), "memory_free_gib": round(memory["MemAvailable"] / GIB, 1),
         "disk_free_gib": round(shutil.disk_usage(".").free / GIB, 1), "gpus": gpus,
         "gemm_gflops": round(measure_gemm() / 1e9, 1),
@@ -116,13 +117,16 @@ def _advise(recipe: Recipe, steps: int, warmup: int, peak: float, found: dict[st
     advice = found["advice"]
     if warmup > 0.1 * steps:
         found["faults"].append(
-            f"warm-up takes {warmup} of {steps} steps ({warmup / steps:.0%}): set train.warmup_steps to at most {steps // 10}"
+            f"warm-up takes {warmup} of {steps} steps ({warmup / steps:.0%}): "
+            f"set train.warmup_steps to at most {steps // 10}"
         )
     rate = recipe.train.learning_rate
     if not 3e-5 <= rate <= 5e-5:
         advice.append(f"train.learning_rate {rate:g} is outside 3e-5 to 5e-5: right when validation rows chose it")
     if recipe.adapt.method == "lora" and rate <= 5e-5 and steps < 2000:
-        advice.append(f"LoRA learns little at {rate:g} in {steps} steps: try 2e-4 to 2e-3 and let the validation rows choose")
+        advice.append(
+            f"LoRA learns little at {rate:g} in {steps} steps: try 2e-4 to 2e-3 and let the validation rows choose"
+        )
     if peak > found["machine"]["memory_free_gib"] * GIB and not found["machine"]["gpus"]:
         found["faults"].append(
             f"training needs about {peak / GIB:.1f} GiB, {found['machine']['memory_free_gib']} GiB are free: lower "

@@ -12,10 +12,9 @@ from tuneloop.disk import read_json
 from tuneloop.recipe import load_recipe
 from tuneloop.records import Row
 from tuneloop.runs import RunFolder
-from tuneloop.terminal import out, say
+from tuneloop.terminal import err, out
 
 TRAINED, MASKED = "bold green", "bright_black"
-NAMES = {"floor": "floor (bag of words)", "encoder": "encoder (frozen)", "untuned": "untuned", "tuned": "tuned"}
 
 
 def figure_text(figure: dict[str, Any], *, share: bool = True) -> str:
@@ -28,15 +27,17 @@ def figure_text(figure: dict[str, Any], *, share: bool = True) -> str:
 def print_score_table(scores: dict[str, Any]) -> None:
     """Every model's figures with 95 % intervals, then the paired differences."""
     figures = list(dict.fromkeys(name for model in scores["models"].values() for name in model["metrics"]))
+    # With one label a row micro F1 is the accuracy: one column says both.
+    figures = [name for name in figures if name != "micro_f1" or "accuracy" not in figures]
     table = Table(title=f"{scores['data']['name']}: {scores['data']['rows']} test rows, 95 % intervals")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for name in (*figures, "p50 latency", "rows"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, model in scores["models"].items():
         cells = [figure_text(model["metrics"][f], share=f != "loss") if f in model["metrics"] else "-" for f in figures]
         latency = f"{model['latency_ms']['p50']:.1f} ms" if "latency_ms" in model else "-"
         style = "bold" if name == "tuned" else None
-        table.add_row(NAMES.get(name, name), *cells, latency, str(model["rows"]), style=style)
+        table.add_row(name, *cells, latency, str(model["rows"]), style=style)
     out.print(table)
     for gap in scores["comparisons"]:
         if gap["metric"] in ("accuracy", "rouge_l", "loss"):
@@ -65,7 +66,9 @@ def print_summary(folder: RunFolder) -> None:
     verdicts = {gap["b"]: gap["verdict"] for gap in scores["comparisons"] if gap["metric"] in ("accuracy", "rouge_l")}
     for rival in ("floor", "encoder"):
         if verdicts.get(rival) == "worse":
-            out.print(f"[yellow]The {rival} is better than the tuned model on these rows: it is the better buy.[/yellow]")
+            out.print(
+                f"[yellow]The {rival} is better than the tuned model on these rows: it is the better buy.[/yellow]"
+            )
     kind = "predict" if scores["task"] == "classification" else "chat"
     example = f"tuneloop predict {folder.path.name} FILE" if kind == "predict" else f"tuneloop chat {folder.path.name}"
     out.print(f"\nreport  {folder.report.resolve()}")
@@ -130,7 +133,7 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
         out.print(f"{len(examples)} rows, {tokens} tokens; what is trained is the class of each row, not its tokens")
     else:
         out.print(f"{len(examples)} rows, {tokens} tokens, {trained} trained ({trained / max(tokens, 1):.1%})")
-    say("[bold green]green[/bold green]: trained   [bright_black]grey[/bright_black]: masked")
+    err.print("[bold green]green[/bold green]: trained   [bright_black]grey[/bright_black]: masked")
 
 
 def _coloured(tokenizer: Any, ids: list[int], labels: list[int], row: Row, task: str) -> Text:

@@ -70,7 +70,12 @@ def make_branches(labels: Sequence[Sequence[int]]) -> Branches:
     which, level = torch.tensor(branch, dtype=torch.long), torch.tensor(depth, dtype=torch.long)
     mask = (which[:, None] == which[None, :]) & (level[:, None] >= level[None, :])
     return Branches(
-        torch.tensor(inputs, dtype=torch.long), level, mask, torch.tensor(source), torch.tensor(target), torch.tensor(owner)
+        torch.tensor(inputs, dtype=torch.long),
+        level,
+        mask,
+        torch.tensor(source),
+        torch.tensor(target),
+        torch.tensor(owner),
     )
 
 
@@ -93,7 +98,9 @@ class ChoiceScorer:
         self.model, self.tokenizer, self.template, self.labels = model, tokenizer, template, list(labels)
         tokens = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
         if not all(tokens):
-            raise DataError("A label has no tokens and cannot be scored", got=repr(labels[[bool(t) for t in tokens].index(False)]))
+            raise DataError(
+                "A label has no tokens and cannot be scored", got=repr(labels[[bool(t) for t in tokens].index(False)])
+            )
         self.device = next(model.parameters()).device
         self.branches = make_branches(tokens)
         self.lengths = np.array([len(t) for t in tokens])
@@ -103,7 +110,9 @@ class ChoiceScorer:
         self.prefix = first[: max(1, same - 1)]
         self.cache = DynamicCache(config=model.config)
         with torch.inference_mode():
-            body(model)(input_ids=torch.tensor([self.prefix], device=self.device), past_key_values=self.cache, use_cache=True)
+            body(model)(
+                input_ids=torch.tensor([self.prefix], device=self.device), past_key_values=self.cache, use_cache=True
+            )
 
     def _prompt(self, text: str) -> list[int]:
         message = Message("user", choice_prompt(self.labels, text))
@@ -116,7 +125,9 @@ class ChoiceScorer:
         prompt = self._prompt(text)
         past = len(self.prefix)
         if prompt[:past] != self.prefix:
-            raise DataError("The text changes the tokens before it, so the shared prompt cannot be used", got=repr(text[:80]))
+            raise DataError(
+                "The text changes the tokens before it, so the shared prompt cannot be used", got=repr(text[:80])
+            )
         row = torch.tensor(prompt[past:], dtype=torch.long)
         tree = self.branches
         count, side = len(row), len(tree.inputs)
@@ -132,7 +143,7 @@ class ChoiceScorer:
                 input_ids=ids, position_ids=positions, attention_mask=mask[None, None].to(self.device),
                 past_key_values=self.cache, use_cache=True,
             ).last_hidden_state[0]  # fmt: skip
-            self.cache.crop(past)
+            self.cache.crop(-(count + side))  # negative: tokens to remove, in every version
             wanted = torch.where(tree.source < 0, count - 1, count + tree.source)
             return self._label_means(states, wanted)
 
@@ -147,7 +158,8 @@ class ChoiceScorer:
             logs[here] = logits[local, self.branches.target[here]] - logits.logsumexp(-1)[local]
         sums = np.zeros(len(self.labels))
         np.add.at(sums, self.branches.owner.numpy(), logs.double().numpy())
-        return sums / self.lengths
+        means: np.ndarray = sums / self.lengths
+        return means
 
 
 def choose(scorer: ChoiceScorer, texts: Sequence[str], *, title: str = "untuned model") -> tuple[list[str], np.ndarray]:

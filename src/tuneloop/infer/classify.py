@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tuneloop.examples.batch import collate, micro_batches
+from tuneloop.examples.batch import collate, micro_batches, tokens_at_once
 from tuneloop.examples.encode import Example
 from tuneloop.model.heads import Classifier
 from tuneloop.terminal import progress
 
 
 def class_probabilities(
-    model: Classifier, examples: Sequence[Example], pad_token_id: int, *, max_tokens: int = 4096, title: str = ""
+    model: Classifier, examples: Sequence[Example], pad_token_id: int, *, max_tokens: int | None = None, title: str = ""
 ) -> np.ndarray:
     """Softmax over the classes for each example.
 
@@ -22,7 +22,7 @@ def class_probabilities(
         model: In eval mode.
         examples: Encoded rows; their targets are not read.
         pad_token_id: What short rows are filled with.
-        max_tokens: Padded tokens that go through at once.
+        max_tokens: Padded tokens that go through at once; None: what suits the device.
         title: Of the progress bar; "" shows none.
 
     Returns:
@@ -30,10 +30,11 @@ def class_probabilities(
     """
     place = {id(example): index for index, example in enumerate(examples)}
     result = np.zeros((len(examples), len(model.labels)), dtype=np.float32)
-    parts = micro_batches(list(examples), max_tokens)
+    device = model.head.weight.device
+    parts = micro_batches(list(examples), max_tokens or tokens_at_once(device))
     with torch.inference_mode(), progress(title or "scoring", len(examples)) as bar:
         for part in parts:
-            batch = collate(part, pad_token_id).to(model.head.weight.device)
+            batch = collate(part, pad_token_id).to(device)
             logits = model(batch.input_ids, batch.attention_mask)  # (B, C)
             result[[place[id(example)] for example in part]] = logits.softmax(-1).cpu().numpy()
             bar.advance(len(part))

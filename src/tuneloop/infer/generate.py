@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -100,7 +101,7 @@ def _one_batch(
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)  # (B, width)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     began = time.monotonic()
-    make: Callable[..., torch.Tensor] = model.generate
+    make: Callable[..., torch.Tensor] = cast(Any, model).generate
     with torch.inference_mode():
         output = make(
             input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
@@ -111,6 +112,6 @@ def _one_batch(
     for row in output[:, width:].tolist():
         end = next((i for i, token in enumerate(row) if token in stops), None)
         new = row if end is None else row[: end + 1]
-        text = tokenizer.decode(new if end is None else new[:-1], skip_special_tokens=True)
+        text = str(tokenizer.decode(new if end is None else new[:-1], skip_special_tokens=True))
         answers.append(Generated(text, len(new), end is not None, seconds))
     return answers

@@ -48,7 +48,9 @@ class LinearCrossEntropy(torch.autograd.Function):
             if not (need_states or need_head):
                 continue
             logits.div_(mass)  # now the probabilities ...
-            logits[torch.arange(len(logits), device=logits.device), targets[rows]] -= 1.0  # ... and now d loss / d logits
+            logits[torch.arange(len(logits), device=logits.device), targets[rows]] -= (
+                1.0  # ... and now d loss / d logits
+            )
             logits.mul_(weights[rows, None])
             if d_states is not None:
                 d_states[rows] = logits.to(head.dtype) @ head

@@ -7,6 +7,7 @@ train unfrozen. A fresh attachment changes no logit.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,15 +38,14 @@ def lora(model: PreTrainedModel, *, adapt: Adapt, seed: int) -> Adapted:
 
     The adapters stay in float32 on a bfloat16 base, as PEFT does by default.
 
+    Of DeepSeek-V3 only the attention's matrices can be adapted (PEFT's limit, see `_targets`).
+
     Raises:
-        RecipeError: if `adapt.target` matches no matrix of the model.
+        RecipeError: if a name in `adapt.target` matches no matrix of the model.
 
     Source: Hu et al. 2021, arXiv:2106.09685, section 4.1.
     """
-    target: str | list[str] = adapt.target
-    if isinstance(target, str) and target != "all-linear":
-        target = [target]
-    _check_targets(model, target)
+    target = _targets(model, adapt.target)
     config = LoraConfig(
         r=adapt.rank,
         lora_alpha=adapt.alpha,  # type: ignore[arg-type]  # PEFT annotates int and computes with any number
@@ -56,8 +56,15 @@ def lora(model: PreTrainedModel, *, adapt: Adapt, seed: int) -> Adapted:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        wrapped = get_peft_model(model, config)
-    return _adapted(wrapped)
+        return _adapted(wrap_lora(model, config))
+
+
+def wrap_lora(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    """Put PEFT's LoRA layers around a model's matrices, in place."""
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 under a name that changed; the answer is the same.
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def full(model: PreTrainedModel, *, adapt: Adapt, seed: int) -> Adapted:
@@ -76,14 +83,23 @@ def _adapted(model: PreTrainedModel | PeftModel) -> Adapted:
     return Adapted(model, tuple(name for name, p in model.named_parameters() if p.requires_grad))
 
 
-def _check_targets(model: nn.Module, target: str | list[str]) -> None:
-    if target == "all-linear":
-        return
+def _targets(model: PreTrainedModel, target: str | list[str]) -> str | list[str]:
+    """The names of the matrices to adapt, as PEFT takes them; each must match a matrix."""
     linears = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    # The loss reads the language head's plain weight, so an adapter there would not be seen.
+    linears = {name for name in linears if name != "lm_head"}
+    if model.config.model_type == "deepseek_v3":
+        # PEFT 0.21 turns gate_proj, up_proj and down_proj of this model, wherever they stand, into its fused experts
+        # and the router; the dense and shared ones cannot be named. Attention is what can be adapted by name.
+        linears = {name for name in linears if ".self_attn." in name}
     kinds = sorted({name.rpartition(".")[2] for name in linears})
-    for wanted in target:
-        if not any(re.search(rf"(^|\.){re.escape(wanted)}$", name) for name in linears):
+    if target == "all-linear":
+        return kinds if model.config.model_type == "deepseek_v3" else target
+    wanted = [target] if isinstance(target, str) else target
+    for one in wanted:
+        if not any(re.search(rf"(^|\.){re.escape(one)}$", name) for name in linears):
             raise RecipeError(
-                f"adapt.target: no matrix of this model is called {wanted!r}",
+                f"adapt.target: no matrix of this model that can be adapted is called {one!r}",
                 allowed=f"all-linear, or a list of {', '.join(kinds)}",
             )
+    return wanted

@@ -90,6 +90,9 @@ def load_encoder(name: str = MINILM) -> Encoder:
     Args:
         name: A folder, hub id or pypi:NAME, as `resolve` takes it.
 
+    Returns:
+        The encoder, float32, frozen.
+
     Raises:
         ModelError: if it cannot be found or is no BERT encoder.
     """

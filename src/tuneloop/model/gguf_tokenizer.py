@@ -57,7 +57,7 @@ def save_tokenizer(file: GGUFFile, folder: Path, *, max_length: int, vocab_size:
     extra: dict[str, Any] = {key.removesuffix("_id"): tokens[i] for key, i in ids.items()}
     if (unknown := file.metadata.get("tokenizer.ggml.unknown_token_id")) is not None:
         extra["unk_token"] = tokens[unknown] if 0 <= unknown < len(tokens) else None
-    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=max_length, clean_up_tokenization_spaces=False, **extra
     )
     template = file.metadata.get("tokenizer.chat_template")

@@ -1,9 +1,11 @@
 """A classification head on the pooled states of a decoder or encoder.
 
-    input_ids (B, T) -> states (B, T, D) -> pooled (B, D) -> logits (B, C)
+input_ids (B, T) -> states (B, T, D) -> pooled (B, D) -> logits (B, C)
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from peft import PeftModel
@@ -23,12 +25,17 @@ class Classifier(nn.Module):
         attention: "causal", or "bidirectional" to let a decoder's tokens see the whole row.
     """
 
-    def __init__(self, backbone: PreTrainedModel | PeftModel, labels: list[str], *, pooling: str, attention: str) -> None:
+    def __init__(
+        self, backbone: PreTrainedModel | PeftModel, labels: list[str], *, pooling: str, attention: str
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.labels, self.pooling, self.attention = list(labels), pooling, attention
-        config = base_model(backbone).config
-        self.hidden_size: int = config.hidden_size
+        network = base_model(backbone)
+        self.hidden_size: int = network.config.hidden_size
+        unused = None if is_encoder(backbone) else network.get_output_embeddings()
+        if unused is not None and unused.weight is not network.get_input_embeddings().weight:
+            unused.requires_grad_(False)  # the language head is not run: it would train without a gradient
         # SEQ_CLS heads of transformers carry no bias; with it the saved files would not load there.
         self.head = nn.Linear(self.hidden_size, len(labels), bias=not self.saves_as_seq_cls)
         nn.init.normal_(self.head.weight, std=0.02)
@@ -57,7 +64,8 @@ class Classifier(nn.Module):
         mask = attention_mask
         if self.attention == "bidirectional" and not is_encoder(self.backbone):
             mask = full_attention_mask(attention_mask)
-        return body(self.backbone)(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
+        found = body(self.backbone)(input_ids=input_ids, attention_mask=mask, use_cache=False)
+        return cast(Tensor, found.last_hidden_state)
 
     def classify(self, pooled: Tensor) -> Tensor:
         """(B, D) pooled states -> (B, C) float32 logits; the head always computes in float32."""
@@ -104,7 +112,7 @@ def full_attention_mask(attention_mask: Tensor) -> Tensor:
 
 def base_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The transformers model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
 
 
 def is_encoder(model: PreTrainedModel | PeftModel) -> bool:

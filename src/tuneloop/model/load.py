@@ -102,6 +102,9 @@ def load_model(source: Source, *, dtype: str = "auto", head: bool = True) -> Loa
         head: Whether the language-model head will be used. Decoders load whole in both cases (an adapter's names
             stay the same for either use); BERT has no such head and loads without its pooler.
 
+    Returns:
+        Model and tokenizer, on the CPU, in eval mode.
+
     Raises:
         ModelError: if the folder is unsafe or incomplete, or a head is asked of BERT.
     """
@@ -173,14 +176,14 @@ def _weights(source: Source, kind: str, dtype: torch.dtype) -> PreTrainedModel:
 def _quiet() -> Iterator[None]:
     """Silence transformers' own log and progress bars while the block runs."""
     told, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(told)
         if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -112,8 +112,18 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
+PUBLISHED_CODE = {
+    "deepseek_v3": {
+        "AutoConfig": "configuration_deepseek.DeepseekV3Config",
+        "AutoModel": "modeling_deepseek.DeepseekV3Model",
+        "AutoModelForCausalLM": "modeling_deepseek.DeepseekV3ForCausalLM",
+    }
+}
+"""The auto_map of the published R1 and V3: it names classes that transformers has built in, which are used instead."""
+
+
 def _refuse_code(settings: dict[str, Any], path: Path) -> None:
-    if "auto_map" in settings:
+    if "auto_map" in settings and settings["auto_map"] != PUBLISHED_CODE.get(str(settings.get("model_type"))):
         raise ModelError(
             f"{path} asks to run code that ships with the model",
             got="the key auto_map",
@@ -142,7 +152,7 @@ def _check_config(config: dict[str, Any], folder: Path) -> None:
             allowed="bf16, fp16 or fp32 safetensors, or a GGUF file (which is turned into bf16)",
             fix="Name the unquantised model (for FP8 DeepSeek: its BF16 conversion)",
         )
-    if unknown := sorted(set(config) - CONFIG_KEYS):
+    if unknown := sorted(set(config) - CONFIG_KEYS - {"auto_map"}):
         raise ModelError(
             f"{path} holds settings that are not known to be safe",
             got=", ".join(unknown[:8]),

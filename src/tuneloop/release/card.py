@@ -61,9 +61,9 @@ def _seq_cls_code(recipe: Recipe) -> str:
         "model = PeftModel.from_pretrained(base, HERE).eval()\n"
     )
     return (
-        "import json, torch\nfrom peft import PeftModel\n"
+        "import json, torch\nfrom pathlib import Path\nfrom peft import PeftModel\n"
         "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
-        f'tokenizer, labels = AutoTokenizer.from_pretrained(HERE), json.load(open(f"{{HERE}}/labels.json"))\n{load}'
+        f'tokenizer, labels = AutoTokenizer.from_pretrained(HERE), json.loads(Path(f"{{HERE}}/labels.json").read_text("utf-8"))\n{load}'
         "model.config.pad_token_id = tokenizer.pad_token_id\n"
         f'inputs = tokenizer(text, truncation=True, max_length={recipe.data.max_length}, return_tensors="pt")\n'
         'with torch.no_grad():\n    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits\n'
@@ -83,9 +83,9 @@ def _head_code(recipe: Recipe, args: dict[str, Any]) -> str:
     states = "model.get_base_model()" if wrap else "model"
     pooled = "states.mean(1)" if args["pooling"] == "mean" else "states[:, -1]"
     return (
-        f"import json, torch\nfrom peft import PeftModel\nfrom safetensors.torch import load_file\n"
+        f"import json, torch\nfrom pathlib import Path\nfrom peft import PeftModel\nfrom safetensors.torch import load_file\n"
         f"from transformers import {network}, AutoTokenizer\n\n"
-        'labels, head = json.load(open(f"{HERE}/labels.json")), load_file(f"{HERE}/head.safetensors")\n'
+        'labels, head = json.loads(Path(f"{HERE}/labels.json").read_text("utf-8")), load_file(f"{HERE}/head.safetensors")\n'
         "tokenizer = AutoTokenizer.from_pretrained(HERE)\n"
         f'model = {network}.from_pretrained({where}, dtype=torch.float32, attn_implementation="sdpa"{option}).eval()\n{wrap}'
         f'inputs = tokenizer(text, truncation=True, max_length={recipe.data.max_length}, return_tensors="pt")\n'

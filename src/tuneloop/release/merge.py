@@ -51,14 +51,22 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
         tolerance: Largest allowed absolute difference of a logit on the run's own rows.
 
     Raises:
-        RunError: if the run has no adapter to merge.
+        RunError: if the run has no adapter to merge, or `out` holds something else than a model of tuneloop.
         CheckFailed: if merged and unmerged differ by more than `tolerance`; nothing is written then.
     """
     folder = run if isinstance(run, RunFolder) else open_run(run)
+    target = out or folder.path / "merged"
+    if target.exists() and not (target / "args.json").is_file() and (target.is_file() or any(target.iterdir())):
+        raise RunError(
+            f"{target} holds other files, which a merged model would replace", fix="Name a new or empty folder"
+        )
     tuned = load_tuned(folder.model)
     network = tuned.model.backbone if isinstance(tuned.model, Classifier) else tuned.model
     if not isinstance(network, PeftModel):
-        raise RunError(f"{folder.path} was tuned with {tuned.args['method']}: there is no adapter to merge", fix="Use model/ as it is")
+        raise RunError(
+            f"{folder.path} was tuned with {tuned.args['method']}: there is no adapter to merge",
+            fix="Use model/ as it is",
+        )
     rows = load_prepared(folder)
     inputs = _prompts(tuned, [*rows.test, *rows.train][:PROMPTS])
     before = [_logits(tuned.model, ids) for ids in inputs]
@@ -74,7 +82,6 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
             allowed=f"at most {tolerance:.0e} over {len(inputs)} prompts of the run",
             fix="Serve the adapter as it is; nothing was written",
         )
-    target = out or folder.path / "merged"
     args = tuned.args | {"method": "full", "merged": True}
     recipe = folder.load_recipe()
     recipe = recipe.model_copy(update={"adapt": recipe.adapt.model_copy(update={"method": "full"})})
@@ -88,11 +95,14 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
 
 def _prompts(tuned: Tuned, rows: list[Row]) -> list[list[int]]:
     if tuned.args["task"] == "classification":
-        return [tuned.tokenizer(r.question, truncation=True, max_length=tuned.args["max_length"])["input_ids"] for r in rows]
+        return [
+            tuned.tokenizer(r.question, truncation=True, max_length=tuned.args["max_length"])["input_ids"] for r in rows
+        ]
     template = template_of(tuned.tokenizer)
     turns = [[m for m in (r.messages[:-1] if r.answer else r.messages)] for r in rows]
     return [
-        encode_prompt(t, tuned.tokenizer, template, think=tuned.args["think"], max_length=tuned.args["max_length"]) for t in turns
+        encode_prompt(t, tuned.tokenizer, template, think=tuned.args["think"], max_length=tuned.args["max_length"])
+        for t in turns
     ]
 
 
@@ -101,6 +111,8 @@ def _logits(model: nn.Module, ids: list[int]) -> Tensor:
     device = next(model.parameters()).device
     inputs = torch.tensor([ids], device=device)
     if isinstance(model, Classifier):
-        return model(inputs, torch.ones_like(inputs)).cpu()
+        logits: Tensor = model(inputs, torch.ones_like(inputs))
+        return logits.cpu()
     states = body(model)(input_ids=inputs, use_cache=False).last_hidden_state  # type: ignore[arg-type]
-    return model.get_output_embeddings()(states).float().cpu()  # type: ignore[operator, union-attr]
+    logits = model.get_output_embeddings()(states)  # type: ignore[operator]
+    return logits.float().cpu()

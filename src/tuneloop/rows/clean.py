@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuneloop.errors import DataError
 from tuneloop.recipe import Clean
 from tuneloop.records import BadRow, Dropped, Message, Repair, Row, Split
 from tuneloop.rows.cut_off import open_at_end
@@ -56,9 +55,10 @@ def clean_rows(rows: list[Row], bad: list[BadRow], *, clean: Clean, parse: Parse
         parse: (record, source) -> Row or BadRow, as the rows were read.
     """
     order: dict[str, int] = {}
-    for item in [*rows, *bad]:
+    given: list[Row | BadRow] = [*rows, *bad]
+    for item in given:
         order.setdefault(item.source.rpartition(":")[0], len(order))
-    items: list[Item] = sorted([*rows, *bad], key=lambda item: source_place(item.source, order))
+    items: list[Item] = sorted(given, key=lambda item: source_place(item.source, order))
     repairs: list[Repair] = []
     for name, wanted in clean.model_dump().items():
         if wanted:
@@ -69,8 +69,8 @@ def clean_rows(rows: list[Row], bad: list[BadRow], *, clean: Clean, parse: Parse
                 raise AssertionError(f"the cleaning stage {name} took {before} rows and gave {len(items)}")
     kept = [item for item in items if isinstance(item, Row)]
     dropped = [dropped_bad(item) if isinstance(item, BadRow) else item for item in items if not isinstance(item, Row)]
-    of_kept = {(row.source, row.id) for row in kept}
-    return Cleaned(kept, dropped, [repair for repair in repairs if (repair.source, repair.row) in of_kept])
+    ids = {row.source: row.id for row in kept}  # a row that was mended twice has the id of its last content
+    return Cleaned(kept, dropped, [replace(r, row=ids[r.source]) for r in repairs if r.source in ids])
 
 
 def dropped_bad(bad: BadRow, split: Split = "train", stage: str = "read") -> Dropped:
@@ -123,6 +123,8 @@ def _mended(bad: BadRow, parse: Parse) -> Row | Dropped:
 
     if len(bad.raw) > REPAIR_LIMIT:
         return dropped(f"broken JSON, too long to repair (over {REPAIR_LIMIT:,} characters)")
+    if _several(bad.raw):  # a repair would keep one of them and lose the others
+        return dropped("several objects on one line")
     record = _guess(bad.raw)
     if isinstance(record, list) and len(record) == 1:
         record = record[0]
@@ -152,13 +154,26 @@ def _guess(raw: str) -> Any:
         return None
 
 
+def _several(raw: str) -> bool:
+    """Whether a line is a whole JSON object with another one behind it."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(raw.lstrip())
+    except (ValueError, RecursionError):
+        return False
+    return raw.lstrip()[end:].lstrip(" ,;\t").startswith("{")
+
+
 def _same_content(one: Row, other: Row) -> bool:
     return one.id == other.id and (one.time, one.weight) == (other.time, other.weight)
 
 
 # -- encoding -------------------------------------------------------------------------------------------------
 
-_SUSPECT = re.compile(r"[^\t\n\r\x20-\x7e]")
+_SUSPECT = re.compile(
+    r"[^\t\n\r\x20-\x7e\u2010-\u2027\u2030-\u205e\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
+    r"\U0001f300-\U0001faff\U00020000-\U0003ffff]"
+)
+"""A broken text has one of these: ASCII, curly quotes, CJK and emoji alone are no mojibake. It spares ftfy's time."""
 
 
 def repair_encoding(items: Sequence[Item], parse: Parse) -> tuple[list[Item], list[Repair]]:
@@ -261,15 +276,3 @@ CLEANERS: dict[str, Stage] = {
     "exact_duplicates": exact_duplicates,
 }
 """Every cleaning stage, by its key in the recipe's section `clean`; they run in the section's order."""
-
-
-def checked_sum(cleaned: Cleaned, count: int) -> Cleaned:
-    """`cleaned`, once its rows add up.
-
-    Raises:
-        DataError: if kept and dropped are not `count` rows together, which is a fault in a stage.
-    """
-    found = len(cleaned.kept) + len(cleaned.dropped)
-    if found != count:
-        raise DataError(f"Cleaning took {count} rows and accounts for {found}", fix="This is a fault: please report it")
-    return cleaned

@@ -28,7 +28,7 @@ DEPTH = 64
 """How deep a row may nest: far above any real row, far below where Python's own recursion ends."""
 
 MAGIC = {
-    b"PK\x03\x04": "a zip or xlsx file", b"\x1f\x8b": "a gzip file", b"PAR1": "a Parquet file", b"SQLite": "a SQLite file",
+    b"PK\x03\x04": "a zip or xlsx file", b"\x1f\x8b": "a gzip file", b"SQLite": "a SQLite file",
     b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"%PDF": "a PDF", b"\xfd7zXZ": "an xz file",
     b"BZh": "a bzip2 file", b"ARROW1": "an Arrow file", b"GGUF": "a GGUF model", b"\x28\xb5\x2f\xfd": "a zstd file",
     b"\x80\x04": "a pickle",
@@ -101,8 +101,8 @@ def shorten(text: str, limit: int = 60) -> str:
 
 
 def _kind(value: Any) -> str:
-    kinds = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "an object")
+    kinds = {list: "an array", str: "a string", int: "a number", float: "a number", type(None): "null"}
+    return kinds.get(type(value), "true or false")
 
 
 def _depth(value: Any) -> int:
@@ -234,7 +234,7 @@ def _json(lines: list[str], name: str) -> Iterator[Record | BadRow]:
 
 
 def _goes_on_as_jsonl(written: list[str]) -> bool:
-    """Whether a first line that is no JSON is one broken row of a JSONL file: its second line is an object by itself."""
+    """Whether a first line that is no JSON is a broken row of a JSONL file: the second is an object by itself."""
     follows = written[1:2] if written[0].strip() not in ("[", "{") else []
     return any(isinstance(JsonReader().line(line, ""), Record) for line in follows)
 

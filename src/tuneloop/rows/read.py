@@ -1,6 +1,6 @@
 """A recipe's spec -> Rows, bad rows, and what was read.
 
-    "data/*.jsonl" --locate--> files --read_file--> records --Layout (columns, where)--> Row | BadRow
+"data/*.jsonl" --locate--> files --read_file--> records --Layout (columns, where)--> Row | BadRow
 """
 
 from __future__ import annotations
@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow, Row
 from tuneloop.rows.files import Record, plain, read_file
-from tuneloop.rows.formats import Layout, Where, find_layout
+from tuneloop.rows.layout import Layout, Where, find_layout
 from tuneloop.rows.locate import Place, locate, shown_path
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+"""An empty mapping that nobody can fill, as a default."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Reading:
 
 
 def read_rows(
-    spec: str, *, folder: Path, task: str, columns: Mapping[str, str] = {}, where: Where = {}, source: str = ""
+    spec: str, *, folder: Path, task: str, columns: Mapping[str, str] = NONE, where: Where = NONE, source: str = ""
 ) -> Reading:
     """Read every row that `spec` names.
 
@@ -93,7 +97,7 @@ def read_rows(
     return Reading(rows, bad, layout.name, files, len(records) - len(kept), layout, layout.columns)
 
 
-def read_questions(path: Path, *, columns: Mapping[str, str] = {}) -> list[Row]:
+def read_questions(path: Path, *, columns: Mapping[str, str] = NONE) -> list[Row]:
     """Rows that only need to be answered: a text, or messages without the last answer; a .txt file is one a line.
 
     Labels and answers in the file are not read. Of `columns`, those that the file does not have are passed over.
@@ -107,13 +111,15 @@ def read_questions(path: Path, *, columns: Mapping[str, str] = {}) -> list[Row]:
     """
     records, bad, files = _read_place(locate(str(path), Path.cwd()), Path.cwd())
     name = str(path)
+    rows: list[Row] = []
     if records:
         layout = find_layout((r.value for r in records), task="question", columns=columns, where={}, name=name)
         rows, faulty = _parse(records, layout)
         bad = _in_order(bad + faulty, files)
-    if bad:  # an answer a row is what was asked for: leaving some out would shift the others
+    if bad or not records:  # an answer a row is what was asked for: leaving some out would shift the others
         fix = "Mend or remove them"
-        raise DataError(f"{len(bad)} of {len(records) + len(bad)} rows of {name} cannot be read", got=_first(bad), fix=fix)
+        count = len(rows) + len(bad)
+        raise DataError(f"{len(bad)} of {count} rows of {name} cannot be read", got=_first(bad), fix=fix)
     return rows
 
 
@@ -147,6 +153,8 @@ def _read_place(place: Place, folder: Path) -> tuple[list[Record], list[BadRow],
 def read_hub(name: str, split: str) -> list[Record]:
     """The rows of a set on the Hugging Face hub, through `datasets`, which runs no code of the set.
 
+    Class labels become their names; the label of a row that has none (-1) stays -1.
+
     Args:
         name: `owner/name`.
         split: The split, e.g. train.
@@ -165,7 +173,13 @@ def read_hub(name: str, split: str) -> list[Record]:
             allowed="a path, a glob, or a hub id (owner/name or owner/name:split)",
             fix="Check the name and the network (HF_ENDPOINT names a mirror), or download the set and give its path",
         ) from None  # fmt: skip
-    return [Record(f"{name}:{n}", {k: plain(v) for k, v in row.items()}, None) for n, row in enumerate(loaded, 1)]
+    # A class label travels as its number; its name is what people know it by.
+    names = {key: kind for key, kind in loaded.features.items() if isinstance(kind, datasets.ClassLabel)}
+
+    def value(key: str, held: Any) -> Any:
+        return names[key].int2str(held) if key in names and isinstance(held, int) and held >= 0 else plain(held)
+
+    return [Record(f"{name}:{n}", {k: value(k, v) for k, v in row.items()}, None) for n, row in enumerate(loaded, 1)]
 
 
 def _first(bad: list[BadRow]) -> str:

@@ -1,6 +1,6 @@
 """Rows -> train, validation, test, by hash: the same rows fall on the same side whatever stands around them.
 
-    side = hash(seed, "test" | "validation", the group, else what the row asks)  against the share
+side = hash(seed, "test" | "validation", the group, else what the row asks)  against the share
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow, Row, Split
-from tuneloop.rows.formats import SYNONYMS, has, look_up, scalar_text
+from tuneloop.rows.layout import SYNONYMS
 from tuneloop.rows.read import Reading
+from tuneloop.rows.values import has, look_up, scalar_text
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 

@@ -85,5 +85,7 @@ def calibration_section(story: Story) -> Html:
             title = f"{story.say('calibration')}: {story.name(model)}"
             ece = found["ece"]["value"] if isinstance(found["ece"], dict) else found["ece"]
             note = tag("p", story.say("calibration_note", ece=f"{100 * ece:.1f}%"), class_="note")
-            drawn.append(tag("div", tag("h3", story.name(model)), reliability(found["bins"], title, axes, style_of(model)), note))
+            drawn.append(
+                tag("div", tag("h3", story.name(model)), reliability(found["bins"], title, axes, style_of(model)), note)
+            )
     return section(story.say("calibration"), "", tag("div", join(*drawn), class_="thirds") if drawn else None)

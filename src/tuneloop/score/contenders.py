@@ -1,6 +1,6 @@
 """The models of the matrix, each answering the same test rows: floor, encoder, untuned, tuned.
 
-    training rows + test rows  ->  Contender (answers, confidences, latency, throughput, memory)
+training rows + test rows  ->  Contender (answers, confidences, latency, throughput, memory)
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def floor_contender(exam: Exam) -> Contender:
 
 
 def encoder_contender(exam: Exam) -> Contender | None:
-    """Frozen sentence embeddings + logistic regression, or the nearest row; None where it does not read the language."""
+    """Frozen sentence embeddings + logistic regression, or the nearest row; None if it does not read the language."""
     try:
         encoder = load_encoder(MINILM)
     except TuneloopError as error:
@@ -129,7 +129,10 @@ def encoder_contender(exam: Exam) -> Contender | None:
         return None
     say("encoder: embedding the rows")
     known, answers = encoder.embed(texts), answers_of(exam.train, exam.task)
-    held, held_answers = encoder.embed([row.question for row in exam.validation]), answers_of(exam.validation, exam.task)
+    held, held_answers = (
+        encoder.embed([row.question for row in exam.validation]),
+        answers_of(exam.validation, exam.task),
+    )
     both, both_answers = np.concatenate([known, held]), [*answers, *held_answers]
     if exam.task == "classification":
         c = choose_regularisation(known, answers, held, held_answers) if held_answers else 10.0
@@ -144,16 +147,22 @@ def encoder_contender(exam: Exam) -> Contender | None:
     return _ask("encoder", answer, asked, asked, f"transformers {MINILM} + scikit-learn", exam.latency)
 
 
-def _ask(name: str, rival: Rival, asked: Sequence[str], queries: Sequence[Any], backend: str, latency: bool) -> Contender:
+def _ask(
+    name: str, rival: Rival, asked: Sequence[str], queries: Sequence[Any], backend: str, latency: bool
+) -> Contender:
     reset_peak_memory()
     began = time.monotonic()
     said = rival(list(asked))
     facts = {"throughput": throughput(len(asked), time.monotonic() - began), "peak_memory_mb": peak_memory_mb()}
     timed = query_seconds(lambda i: rival(queries[i]), min(TIMED["rival"], len(queries))) if latency else []
-    return Contender(name, list(range(len(asked))), said.texts, backend, said.confidences, [1000 * s for s in timed], facts)
+    return Contender(
+        name, list(range(len(asked))), said.texts, backend, said.confidences, [1000 * s for s in timed], facts
+    )
 
 
-def untuned_contender(exam: Exam, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, args: dict[str, Any]) -> Contender:
+def untuned_contender(
+    exam: Exam, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, args: dict[str, Any]
+) -> Contender:
     """The base model before tuning: label likelihoods, or greedy answers."""
     count = min(rows, exam.max_rows, len(exam.test))
     if exam.task == "generation":
@@ -168,9 +177,17 @@ def untuned_contender(exam: Exam, model: PreTrainedModel, tokenizer: PreTrainedT
         "throughput": throughput(count, time.monotonic() - began), "peak_memory_mb": peak_memory_mb(device),
         "prompt": choice_prompt(exam.labels, "..."),
     }  # fmt: skip
-    timed = query_seconds(lambda i: scorer.score(texts[i]), min(TIMED["choices"], count), warmup=1) if exam.latency else []
+    timed = (
+        query_seconds(lambda i: scorer.score(texts[i]), min(TIMED["choices"], count), warmup=1) if exam.latency else []
+    )
     return Contender(
-        "untuned", list(range(count)), predicted, f"transformers, {device}", shares.tolist(), [1000 * s for s in timed], facts
+        "untuned",
+        list(range(count)),
+        predicted,
+        f"transformers, {device}",
+        shares.tolist(),
+        [1000 * s for s in timed],
+        facts,
     )
 
 
@@ -237,7 +254,13 @@ def _generation(
     if timed:
         facts["latency_budget_tokens"] = min(64, exam.max_new_tokens)
     found = Contender(
-        name, list(range(count)), [a.text for a in answers], f"transformers, {device}", None, [1000 * s for s in timed], facts
+        name,
+        list(range(count)),
+        [a.text for a in answers],
+        f"transformers, {device}",
+        None,
+        [1000 * s for s in timed],
+        facts,
     )
     found.losses = _row_losses(name, exam, model, tokenizer, args)
     found.opened_by_prompt = template.opened_by_prompt(args["think"])

@@ -1,6 +1,6 @@
 """The evaluation: every contender on the same test rows, every figure with its interval, differences paired.
 
-    run folder (rows, model)  ->  contenders  ->  scores.json + predictions.parquet
+run folder (rows, model)  ->  contenders  ->  scores.json + predictions.parquet
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ ALL_METRICS = {
     "classification": ["accuracy", "macro_f1", "micro_f1"],
     "generation": ["exact_match", "bleu", "rouge_l", "think"],
 }
+CALIBRATED = ("encoder", "tuned")  # the others' confidences rank answers and are no probabilities
 COMPARED = {"classification": ["accuracy", "macro_f1"], "generation": ["rouge_l", "exact_match"]}
 
 
@@ -117,7 +118,9 @@ def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRow
         warn(f"{len(reading.bad)} rows of {data} cannot be read and are not scored; the first: {reading.bad[0]}")
     if not reading.rows:
         raise DataError(f"{data} holds no row to score", fix="Check data.columns and data.where of the run's recipe")
-    return TestRows(data.name, sha256_file(data) if data.is_file() else "", sorted(reading.rows, key=lambda row: row.id))
+    return TestRows(
+        data.name, sha256_file(data) if data.is_file() else "", sorted(reading.rows, key=lambda row: row.id)
+    )
 
 
 def _ask_all(exam: Exam, recipe: Recipe, tuned: Tuned) -> list[Contender]:
@@ -174,7 +177,7 @@ def _model_scores(exam: Exam, contender: Contender, expected: list[str], names: 
         labels, counts = confusion_matrix(contender.predicted, wanted)
         entry["per_class"] = per_class(contender.predicted, wanted)
         entry["confusion"] = {"labels": labels, "counts": counts.tolist()}
-        if contender.confidences is not None:
+        if contender.confidences is not None and contender.name in CALIBRATED:
             right = [p == w for p, w in zip(contender.predicted, wanted, strict=True)]
             entry["calibration"] = calibration(contender.confidences, right, seed=seed)
     elif "think" in names and contender.name in ("untuned", "tuned"):
@@ -215,7 +218,11 @@ def _write_predictions(path: Path, exam: Exam, contenders: Sequence[Contender]) 
         "expected": answers_of(rows, exam.task),
     }
     for c in contenders:
-        for field, values in (("predicted", c.predicted), ("confidence", c.confidences or []), ("latency_ms", c.latency)):
+        for field, values in (
+            ("predicted", c.predicted),
+            ("confidence", c.confidences or []),
+            ("latency_ms", c.latency),
+        ):
             kind = pl.String if field == "predicted" else pl.Float64
             padded = [*values, *[None] * (count - len(values))]
             columns[f"{c.name}_{field}"] = pl.Series(padded, dtype=kind)
@@ -228,7 +235,11 @@ def measured_against_full(folder: RunFolder) -> dict[str, float]:
     ours = folder.stations().get("train", {})
     for path in sorted(folder.path.parent.glob("*/manifest.json")) or sorted(RUNS.glob("*/manifest.json")):
         full = read_json(path)["stations"].get("train", {})
-        if full.get("method") != "full" or ours.get("method") == "full" or full.get("comparable") != ours.get("comparable"):
+        if (
+            full.get("method") != "full"
+            or ours.get("method") == "full"
+            or full.get("comparable") != ours.get("comparable")
+        ):
             continue
         return {
             "peak_memory": 1 - ours["peak_memory_mb"] / full["peak_memory_mb"],
@@ -258,12 +269,20 @@ def compare_runs(folders: Sequence[RunFolder]) -> dict[str, Any]:
     for name, entry in scores.items():
         if entry["task"] != found["task"]:
             raise RunError(f"{name} and {first} were tuned for other tasks", got=f"{entry['task']} and {found['task']}")
-        found["runs"][name] = {k: entry["models"]["tuned"].get(k) for k in ("metrics", "latency_ms", "throughput", "peak_memory_mb")}
-    tables = {f.path.name: pl.read_parquet(f.predictions).filter(pl.col("tuned_predicted").is_not_null()).unique("id") for f in folders}
+        found["runs"][name] = {
+            k: entry["models"]["tuned"].get(k) for k in ("metrics", "latency_ms", "throughput", "peak_memory_mb")
+        }
+    tables = {
+        f.path.name: pl.read_parquet(f.predictions).filter(pl.col("tuned_predicted").is_not_null()).unique("id")
+        for f in folders
+    }
     for other in list(scores)[1:]:
         joined = tables[first].join(tables[other], on="id", suffix="_other", how="inner").sort("id")
         if joined.is_empty():
-            raise DataError(f"{first} and {other} share no test row, so they cannot be compared", fix="Score both on one file: evaluate --data")
+            raise DataError(
+                f"{first} and {other} share no test row, so they cannot be compared",
+                fix="Score both on one file: evaluate --data",
+            )
         a, b = joined["tuned_predicted_other"].to_list(), joined["tuned_predicted"].to_list()
         for metric in COMPARED[found["task"]]:
             gap = difference(metric, [a], [b], joined["expected"].to_list(), Options(seed=scores[first]["seed"]))

@@ -23,11 +23,13 @@ def data_section(story: Story) -> Html:
         facts.append((story.say("format"), str(data["format"])))
     if story.recipe.data.source:
         facts.append((story.say("source"), story.recipe.data.source))
-    lengths = data.get("characters") or data.get("lengths") or {}
-    if {"p50", "p95", "max"} <= set(lengths):
-        facts.append((story.say("lengths"), " / ".join(f"{lengths[key]:,.0f}" for key in ("p50", "p95", "max"))))
-    if data.get("think_share"):
-        facts.append((story.say("think_share"), f"{data['think_share']:.1%}"))
+    for side, found in data.get("lengths", {}).items():
+        if {"p50", "p95", "max"} <= set(found):
+            told = " / ".join(f"{found[key]:,.0f}" for key in ("p50", "p95", "max"))
+            facts.append((story.say(f"lengths_{side}"), told))
+    share = data.get("think", {}).get("share")
+    if share:
+        facts.append((story.say("think_share"), f"{share:.1%}"))
     files = data.get("files") or []
     if files:
         listed = [tag("div", tag("code", _short_hash(file["sha256"])), f" {file['path']}") for file in files]
@@ -40,10 +42,11 @@ def data_section(story: Story) -> Html:
     if warnings:
         listed = [tag("li", str(text)) for text in warnings]
         body.append(tag("div", tag("h3", story.say("warnings")), tag("ul", *listed), class_="warn"))
-    bad = data.get("bad_rows") or data.get("bad") or []
-    if isinstance(bad, list) and bad:
+    bad = data.get("bad") or []
+    if bad:
         listed = [tag("li", str(text)) for text in bad]
-        body.append(folded(story.say("bad_rows", n=len(bad)), tag("ul", *listed, class_="mono")))
+        shown = story.say("bad_rows", n=f"{data.get('bad_rows', len(bad)):,}")
+        body.append(folded(shown, tag("ul", *listed, class_="mono")))
     return section(story.say("data"), "", *body)
 
 
@@ -59,16 +62,19 @@ def _funnel(story: Story, counts: Mapping[str, Any]) -> Html | None:
     lines = [_count(story.say("rows_in"), counts["in"], "")]
     if counts.get("repaired"):
         lines.append(_count(story.say("rows_repaired"), counts["repaired"], ""))
-    lines += [
-        _count(name if i == 0 else f"{story.say('rows_dropped')}: {name}", int(n), style)
-        for i, (name, n, style) in enumerate(parts)
-    ]
+    lines.append(_count(parts[0][0], int(parts[0][1]), parts[0][2]))
+    for reason, number, style in parts[1:]:
+        lines.append(_count(f"{story.say('rows_dropped')}: {reason}", int(number), style))
     return tag("div", tag("h3", story.say("funnel")), stacked_bar(parts), tag("ul", *lines, class_="legend-list"))
 
 
 def _splits(story: Story, counts: Mapping[str, Any]) -> Html | None:
-    sizes = [(story.say(f"split_{split}"), float(counts[split]["kept"]), style) for split, style in
-             zip(SPLITS, ("c-tuned", "c-encoder", "c-floor"), strict=True) if "kept" in counts.get(split, {})]  # fmt: skip
+    styles = dict(zip(SPLITS, ("c-tuned", "c-encoder", "c-floor"), strict=True))
+    sizes = [
+        (story.say(f"split_{split}"), float(counts[split]["kept"]), style)
+        for split, style in styles.items()
+        if "kept" in counts.get(split, {})
+    ]
     if not sizes:
         return None
     lines = [_count(name, int(size), style) for name, size, style in sizes]

@@ -107,8 +107,8 @@ def line_chart(lines: Sequence[Line], chart: Chart) -> Html:
         x = place(chart.mark[0], y_low)[0]
         parts.append(tag("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, class_="mark"))
         end = x > WIDTH * 0.75
-        place_of = {"x": x + (-6 if end else 6), "y": HEIGHT - BOTTOM - 8, "text_anchor": "end" if end else "start"}
-        told.append(tag("text", chart.mark[1], class_="halo", **place_of))
+        anchor, x = ("end", x - 6) if end else ("start", x + 6)
+        told.append(tag("text", chart.mark[1], class_="halo", x=x, y=HEIGHT - BOTTOM - 8, text_anchor=anchor))
     for line in lines:
         placed = [place(x, y) for x, y in line.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
@@ -201,8 +201,8 @@ def stacked_bar(parts: Sequence[tuple[str, float, str]]) -> Html:
     for name, size, style in parts:
         width = 100 * size / total
         told = tag("title", f"{name}: {size:,.0f}")
-        place = {"x": f"{at:.2f}%", "width": f"{width:.2f}%", "y": 0, "height": 22}
-        drawn.append(tag("rect", told, class_=f"fill {style}", **place))
+        place = {"x": f"{at:.2f}%", "width": f"{width:.2f}%"}
+        drawn.append(tag("rect", told, class_=f"fill {style}", y=0, height=22, **place))
         at += width
     return tag("svg", *drawn, class_="bar stack", width="100%", height=22, aria_hidden="true")
 
@@ -229,34 +229,49 @@ def heat_map(labels: Sequence[str], counts: Any, title: str, axes: tuple[str, st
         for column in range(count):
             number = int(counts[line][column])
             if number:
-                box = {
-                    "x": margin + column * cell,
-                    "y": margin + line * cell,
-                    "width": cell - 0.6,
-                    "height": cell - 0.6,
-                }
-                shade = 0.18 + 0.82 * number / total
-                told = tag("title", f"{labels[line]} → {labels[column]}: {number} / {total}")
-                parts.append(
-                    tag("rect", told, class_="right" if line == column else "wrong", fill_opacity=shade, **box)
-                )
-                if count <= NUMBERS_UP_TO:
-                    where = {"x": box["x"] + cell / 2, "y": box["y"] + cell / 2 + 4}
-                    ink = "ink strong" if shade > 0.55 else "ink"
-                    parts.append(tag("text", str(number), text_anchor="middle", class_=ink, **where))
-    if named:
-        for index, label in enumerate(labels):
-            middle, name = margin + (index + 0.5) * cell, shortened(label, 26)
-            parts.append(tag("text", name, x=margin - 6, y=middle + 4, text_anchor="end"))
-            turn = f"rotate(-90 {middle + 4:.1f} {margin - 6:.1f})"
-            parts.append(tag("text", name, x=middle + 4, y=margin - 6, transform=turn))
-    else:
-        turn = f"rotate(-90 14 {margin + size / 2:.1f})"
-        middle = margin + size / 2
-        parts.append(tag("text", axes[0], x=14, y=middle, transform=turn, text_anchor="middle", class_="label"))
-        parts.append(tag("text", axes[1], x=middle, y=14, text_anchor="middle", class_="label"))
+                told = f"{labels[line]} → {labels[column]}: {number} / {total}"
+                corner = (margin + column * cell, margin + line * cell)
+                number_shown = str(number) if count <= NUMBERS_UP_TO else None
+                parts += _cell(corner, cell, number / total, told, number_shown, right=line == column)
+    parts += _names(labels, margin, cell) if named else _meanings(axes, margin + size / 2)
     drawn = _svg(margin + size + 2, margin + size + 2, title, *parts)
     return tag("div", drawn, class_="heat", style=f"max-width:{margin + size + 2:.0f}px")
+
+
+def _cell(
+    corner: tuple[float, float], side: float, share: float, told: str, number: str | None, *, right: bool
+) -> list[Html]:
+    """One cell of a heat map; rare confusions stay visible."""
+    x, y = corner
+    shade = 0.2 + 0.8 * share if right else 0.38 + 0.62 * share
+    box = tag(
+        "rect", tag("title", told), class_="right" if right else "wrong", fill_opacity=shade,
+        x=x, y=y, width=side - 0.6, height=side - 0.6,
+    )  # fmt: skip
+    if number is None:
+        return [box]
+    ink = "ink strong" if shade > 0.55 else "ink"
+    return [box, tag("text", number, text_anchor="middle", class_=ink, x=x + side / 2, y=y + side / 2 + 4)]
+
+
+def _names(labels: Sequence[str], margin: float, cell: float) -> list[Html]:
+    """Every class beside its line and above its column."""
+    parts = []
+    for index, label in enumerate(labels):
+        middle, name = margin + (index + 0.5) * cell, shortened(label, 26)
+        parts.append(tag("text", name, x=margin - 6, y=middle + 4, text_anchor="end"))
+        turn = f"rotate(-90 {middle + 4:.1f} {margin - 6:.1f})"
+        parts.append(tag("text", name, x=middle + 4, y=margin - 6, transform=turn))
+    return parts
+
+
+def _meanings(axes: tuple[str, str], middle: float) -> list[Html]:
+    """What lines and columns are, where there is no room for their names."""
+    turn = f"rotate(-90 14 {middle:.1f})"
+    return [
+        tag("text", axes[0], x=14, y=middle, transform=turn, text_anchor="middle", class_="label"),
+        tag("text", axes[1], x=middle, y=14, text_anchor="middle", class_="label"),
+    ]
 
 
 def reliability(bins: Sequence[dict[str, Any]], title: str, axes: tuple[str, str], style: str) -> Html:

@@ -8,7 +8,9 @@ from typing import Any
 
 from tuneloop.disk import read_json
 from tuneloop.recipe import Recipe
+from tuneloop.rows.table import read_table
 from tuneloop.runs import RunFolder
+from tuneloop.score.floor import is_chinese
 from tuneloop.score.words import WORDS, Language
 
 ORDER = ("tuned", "encoder", "floor", "untuned")
@@ -128,7 +130,6 @@ def read_story(run: RunFolder) -> Story:
     recipe = run.load_recipe()
     report, args = run.data / "report.json", run.model / "args.json"
     data = read_json(report) if report.exists() else {}
-    language: Language = "zh" if data.get("language") == "zh" else "en"
     return Story(
         recipe=recipe,
         recipe_text=run.recipe.read_text(encoding="utf-8"),
@@ -138,8 +139,20 @@ def read_story(run: RunFolder) -> Story:
         scores=read_json(run.scores) if run.scores.exists() else {},
         predictions=_predictions(run),
         args=read_json(args) if args.exists() else {},
-        language=language if recipe.report.lang == "auto" else recipe.report.lang,
+        language=_language(run, data) if recipe.report.lang == "auto" else recipe.report.lang,
     )
+
+
+def _language(run: RunFolder, data: dict[str, Any]) -> Language:
+    """The language of most training rows: as the data report says, else by their characters; English before any."""
+    if "language" in data:
+        return "zh" if data["language"] == "zh" else "en"
+    train = run.data / "train.parquet"
+    if not train.exists():
+        return "en"
+    rows = read_table(train)
+    chinese = sum(is_chinese([row.question]) for row in rows)
+    return "zh" if 2 * chinese > len(rows) else "en"
 
 
 def _log_lines(run: RunFolder) -> list[dict[str, Any]]:

@@ -172,7 +172,7 @@ def think_section(story: Story) -> Html:
         lines.append([dotted(story, model), *cells])
     budget = max((one for one in budgets if one is not None), default=None)
     note = story.say("thinking_note", budget=f"{budget:,}") if budget else story.say("thinking_note_plain")
-    note += " " + story.say("opened_by_prompt" if opened else "opened_by_itself")
+    note += story.say("opened_by_prompt" if opened else "opened_by_itself")
     heads = [story.say("model"), *(story.name(metric) for metric in THINK)]
     heads += [story.say("stopped_share"), story.say("new_tokens")]
     return section(story.say("thinking"), note, table(heads, lines, "figures") if lines else None)
@@ -208,8 +208,8 @@ def saved_section(story: Story) -> Html:
         if share is None:
             big: Html = tag("div", story.say("not_measured"), class_="absent")
         else:
-            word = story.say("less" if share >= 0 else "more")
-            big = tag("div", f"{abs(100 * share):.3g}%", tag("small", f" {word}"), class_="big")
+            told = story.say("less" if share >= 0 else "more", size=f"{abs(100 * share):.3g}%")
+            big = tag("div", told, class_="big")
         tiles.append(tag("div", big, tag("div", story.say(f"saved_{name}"), class_="small"), class_="tile"))
     return section(story.say("saved"), story.say("saved_note"), tag("div", *tiles, class_="tiles"))
 

@@ -131,9 +131,11 @@ def _loss(story: Story) -> list[str]:
 
 
 def _inside(story: Story, metric: str) -> str:
-    """A metric's name inside a sentence: English writes accuracy small, never BLEU or F1."""
+    """A metric's name inside a sentence: English writes accuracy small, never BLEU or F1; Chinese sets Latin apart."""
     name = story.name(metric)
-    plain = story.language == "en" and metric not in PLAIN_METRICS and name[1:2].islower()
+    if story.language == "zh":
+        return f"{name} " if name[-1].isascii() else name
+    plain = metric not in PLAIN_METRICS and name[1:2].islower()
     return name[0].lower() + name[1:] if plain else name
 
 

@@ -1,10 +1,10 @@
 """Checkpoints: safetensors and JSON, no pickle, a sha256 of every file checked before a tensor is used.
 
-    checkpoints/step-00000100/weights.safetensors    the trainable weights
-                              optimizer.safetensors  AdamW's moments, by parameter name
-                              random.safetensors     the generators' states
-                              state.json             step, epoch, best score, history
-                              manifest.json          sha256 of the others, written with them
+checkpoints/step-00000100/weights.safetensors    the trainable weights
+                          optimizer.safetensors  AdamW's moments, by parameter name
+                          random.safetensors     the generators' states
+                          state.json             step, epoch, best score, history
+                          manifest.json          sha256 of the others, written with them
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
 from tuneloop.errors import RunError, TuneloopError
 from tuneloop.terminal import warn
 
+FILES = {"weights.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"}
+
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """Name -> weight of everything that trains, on the CPU, contiguous."""
@@ -33,7 +35,7 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Flatten AdamW's state to `name|field` -> tensor."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
     flat = {}
     for parameter, fields in optimizer.state.items():
         for field, value in fields.items():
@@ -47,8 +49,8 @@ def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, fla
     for key, value in flat.items():
         name, _, field = key.rpartition("|")
         parameter = parameters[name]
-        # AdamW's step counter stays a float32 scalar; the moments live with their parameter.
-        optimizer.state[parameter][field] = value.to(parameter.device) if field != "step" else value.to(torch.float32)
+        # The fused AdamW keeps its step counter, too, on the parameter's device.
+        optimizer.state[parameter][field] = value.to(parameter.device)
 
 
 def random_state() -> dict[str, Tensor]:
@@ -91,10 +93,13 @@ def check_checkpoint(folder: Path) -> None:
     Raises:
         RunError: naming the file that is missing or differs.
     """
-    wanted = read_json(folder / "manifest.json")["sha256"]
-    for name, digest in wanted.items():
+    manifest = read_json(folder / "manifest.json")
+    wanted = manifest.get("sha256") if isinstance(manifest, dict) else None
+    if not isinstance(wanted, dict) or set(wanted) != FILES:
+        raise RunError(f"The checkpoint {folder} is damaged: manifest.json does not list its files")
+    for name in sorted(FILES):
         path = folder / name
-        if not path.is_file() or sha256_file(path) != digest:
+        if not path.is_file() or sha256_file(path) != wanted[name]:
             raise RunError(f"The checkpoint {folder} is damaged: {name} is missing or differs from its sha256")
 
 

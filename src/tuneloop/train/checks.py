@@ -19,15 +19,15 @@ from tuneloop.terminal import warn
 MOVED_BY_STEP = 3  # LoRA's A has no gradient until B has left zero, so give it two updates and one more
 
 
-def check_loss(loss: float, step: int) -> None:
-    """Refuse a loss that is no number.
+def check_loss(loss: float, step: int, what: str = "loss") -> None:
+    """Refuse a loss that is no number; `what` names it.
 
     Raises:
         TrainError: naming the step.
     """
     if not math.isfinite(loss):
         raise TrainError(
-            f"The loss is {loss} at step {step}",
+            f"The {what} is {loss} at step {step}",
             allowed="a finite number",
             fix="Lower train.learning_rate, or lengthen train.warmup_steps; the last checkpoint is unharmed (--resume)",
         )
@@ -64,20 +64,30 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def check_moved(model: nn.Module, before: Mapping[str, Tensor]) -> None:
+def check_moved(model: nn.Module, before: Mapping[str, Tensor], *, reach: float) -> None:
     """Every trainable tensor must differ from its snapshot (routed experts excepted).
+
+    Args:
+        model: As trained so far.
+        before: From `snapshot`.
+        reach: Sum of the learning rates since then; AdamW moves a weight by about as much. A tensor whose every
+            weight is too large to hold such a difference (in a slow warm-up) may stand still.
 
     Raises:
         TrainError: naming the tensors that stood still.
     """
     parameters = dict(model.named_parameters())
     still = [name for name, old in before.items() if torch.equal(parameters[name].detach(), old)]
-    still = [name for name in still if ".experts." not in name]
+    still = [name for name in still if ".experts." not in name and _can_move(before[name], reach)]
     if still:
         raise TrainError(
-            f"{len(still)} of {len(before)} trainable tensors have not moved after {MOVED_BY_STEP} steps, e.g. {still[0]}",
+            f"{len(still)} of {len(before)} trainable tensors stand still after {MOVED_BY_STEP} steps, e.g. {still[0]}",
             fix="The optimiser holds other tensors than the model runs with, or the learning rate rounds to nothing",
         )
+
+
+def _can_move(values: Tensor, reach: float) -> bool:
+    return float(values.abs().min()) * torch.finfo(values.dtype).eps / 2 <= reach
 
 
 def frozen_sums(model: nn.Module) -> dict[str, float]:

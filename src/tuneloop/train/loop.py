@@ -14,7 +14,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from tuneloop.disk import write_text
 from tuneloop.errors import TrainError
 from tuneloop.examples.batch import collate, epoch_order, micro_batches
 from tuneloop.examples.encode import Example
@@ -48,10 +49,41 @@ from tuneloop.train.checks import (
     frozen_sums,
     snapshot,
 )
-from tuneloop.train.plan import micro_batch_tokens
 from tuneloop.train.optim import make_optimizer, make_schedule
+from tuneloop.train.plan import micro_batch_tokens
 
 Validate = Callable[[nn.Module], dict[str, float]]
+
+
+@dataclass
+class Window:
+    """Sums over the steps since the last line of the log.
+
+    Attributes:
+        loss: Of the steps' mean losses.
+        correct: Of the steps' shares of right classes.
+        seconds: Of the steps' wall time.
+        tokens: Real tokens; padding is not counted.
+        steps: How many.
+    """
+
+    loss: float = 0.0
+    correct: float = 0.0
+    seconds: float = 0.0
+    tokens: int = 0
+    steps: int = 0
+
+    def add(self, loss: float, correct: float, tokens: int, seconds: float) -> None:
+        """Add one step."""
+        self.loss, self.correct, self.seconds = self.loss + loss, self.correct + correct, self.seconds + seconds
+        self.tokens, self.steps = self.tokens + tokens, self.steps + 1
+
+    def line(self, task: str) -> dict[str, float]:
+        """Means over the window's steps."""
+        figures = {"loss": self.loss / self.steps, "tokens_per_second": self.tokens / max(self.seconds, 1e-9)}
+        if task == "classification":
+            figures["accuracy"] = self.correct / self.steps
+        return figures
 
 
 @dataclass
@@ -65,6 +97,7 @@ class State:
         best: The best validation score so far, in the recipe's metric; None before the first.
         best_step: The step of the best score.
         validation: The validation figures of the newest look.
+        window: What the next line of the log will tell.
     """
 
     step: int = 0
@@ -73,6 +106,7 @@ class State:
     best: float | None = None
     best_step: int | None = None
     validation: dict[str, float] = field(default_factory=dict)
+    window: Window = field(default_factory=Window)
 
 
 @dataclass(frozen=True)
@@ -137,7 +171,9 @@ def train(model: nn.Module, job: Job, *, validate: Validate | None, resume: bool
             run.one_step(bar)
             if run.due(job.settings.eval_steps):
                 run.look()
-            if stop.asked:
+            if run.due(job.settings.save_steps or job.settings.eval_steps):
+                run.save()
+            if run.any_rank(stop.asked):
                 run.save()
                 raise Stopped(f"stopped at step {run.state.step} of {run.total_steps}; go on with --resume")
     return run.finish()
@@ -160,14 +196,13 @@ class _Run:
         self.state = State()
         self.frozen = frozen_sums(model)
         self.first_weights = snapshot(model)
-        self.started_at, self.clock = 0, time.monotonic()
-        self.window = _Window()
+        self.started_at, self.reach, self.clock = 0, 0.0, time.monotonic()
         self.saved_step: int | None = None
 
     # -- one optimiser step ---------------------------------------------------------------------------
 
     def rows(self) -> list[Example]:
-        """This rank's rows of the step to come."""
+        """This rank's rows of the step to come; none, where an epoch ends with fewer rows than ranks."""
         epoch, place = divmod(self.state.step, self.steps_per_epoch)
         order = epoch_order(len(self.job.examples), self.job.seed, epoch)
         size = self.job.rows_per_step * self.accelerator.num_processes
@@ -181,31 +216,37 @@ class _Run:
         rows = self.rows()
         total = self._sum(step_weight(self.job.task, [r.labels for r in rows], [r.weight for r in rows]))
         if total <= 0:
-            raise TrainError(f"Step {self.state.step + 1} has no trained token", fix="Check `tuneloop show` for the rows")
+            raise TrainError(
+                f"Step {self.state.step + 1} has no trained token", fix="Check `tuneloop show` for the rows"
+            )
         loss, correct = self._accumulate(rows, total)
         if self.state.step == self.started_at:
             check_gradients(self.model)
         norm = float(self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm))
-        rate = self.schedule.get_last_lr()[0]
+        rate = float(self.schedule.get_last_lr()[0])
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.state.step += 1
+        self.reach += rate
         check_loss(loss, self.state.step)
         if self.state.step == self.started_at + MOVED_BY_STEP:
-            check_moved(self.model, self.first_weights)
+            check_moved(self.model, self.first_weights, reach=self.reach)
             self.first_weights = {}
         tokens = int(self._sum(sum(len(r.input_ids) for r in rows)))
         self.state.tokens += tokens
-        self.window.add(loss, correct, tokens, time.monotonic() - began)
+        self.state.window.add(loss, correct, tokens, time.monotonic() - began)
         bar.advance(1, measure=tokens, note=f"loss {loss:.3f}")
         if self.due(self.settings.logging_steps) or self.state.step == self.total_steps:
-            self.log(self.window.line(self.job.task) | {"learning_rate": rate, "grad_norm": norm, "memory_mb": _memory_mb()})
-            self.window = _Window()
+            line = self.state.window.line(self.job.task)
+            self.log(line | {"learning_rate": rate, "grad_norm": norm, "memory_mb": _memory_mb()})
+            self.state.window = Window()
 
     def _accumulate(self, rows: list[Example], total: float) -> tuple[float, float]:
         """Add up the step's gradient; gives the step's mean loss and share of right classes."""
         device, ranks = self.accelerator.device, self.accelerator.num_processes
+        # Every rank takes part in the reduction of the gradient, one without rows by a row that counts nothing.
+        rows = rows or [replace(self.job.examples[0], weight=0.0)]
         parts = micro_batches(rows, micro_batch_tokens(self.settings))
         loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
@@ -226,6 +267,10 @@ class _Run:
             return float(tensor)
         return float(self.accelerator.reduce(tensor.to(self.accelerator.device), reduction="sum"))
 
+    def any_rank(self, flag: bool) -> bool:
+        """Whether `flag` is set on any rank: they must all stop at the same step."""
+        return self._sum(float(flag)) > 0
+
     # -- looking, logging, saving ---------------------------------------------------------------------
 
     def due(self, every: int | None) -> bool:
@@ -233,20 +278,23 @@ class _Run:
         return self.state.step % (every or self.steps_per_epoch) == 0 or self.state.step == self.total_steps
 
     def look(self) -> None:
-        """Validate, note whether it is the best so far, save."""
+        """Validate, note whether it is the best so far, and save it if so."""
         if self.validate is not None:
             self.model.eval()
             with torch.no_grad():
                 self.state.validation = self.validate(self.model)
             self.log({f"validation_{name}": value for name, value in self.state.validation.items()})
             metric = self.settings.metric_for_best_model
-            score = self.state.validation[metric] if metric != "loss" else -self.state.validation["loss"]
-            if self.state.best is None or score > self.state.best:
-                self.state.best, self.state.best_step = score, self.state.step
+            if "loss" in self.state.validation:  # absent when no validation row has a class that training knows
+                check_loss(self.state.validation["loss"], self.state.step, "validation loss")
+            if metric in self.state.validation:
+                score = self.state.validation[metric] * (-1.0 if metric == "loss" else 1.0)
+                if self.state.best is None or score > self.state.best:
+                    self.state.best, self.state.best_step = score, self.state.step
             epoch = self.state.step / self.steps_per_epoch
             figures = ", ".join(f"{name} {value:.4f}" for name, value in self.state.validation.items())
             say(f"epoch {epoch:.2f}, step {self.state.step}: validation {figures}")
-        if self.due(self.settings.save_steps) or self.state.best_step == self.state.step:
+        if self.state.best_step == self.state.step:
             self.save()
 
     def log(self, line: dict[str, Any]) -> None:
@@ -277,7 +325,8 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, or say that there is none."""
-        path = latest_checkpoint(self.checkpoints)
+        with self.accelerator.main_process_first():  # which sets damaged ones aside
+            path = latest_checkpoint(self.checkpoints)
         if path is None:
             say("nothing to resume: no checkpoint yet, starting at step 0")
             return
@@ -292,12 +341,12 @@ class _Run:
         torch.set_rng_state(random["torch"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
-        self.state = State(**state)
-        self.schedule.last_epoch = self.state.step - 1
-        self.schedule.step()
+        self.state = State(**state | {"window": Window(**state["window"])})
+        self.schedule = make_schedule(self.schedule.optimizer, self.settings, self.total_steps, done=self.state.step)
         self.started_at, self.first_weights = self.state.step, snapshot(self.model)
         self.saved_step = self.state.step
-        _cut_log(self.job.folder / "log.jsonl", self.state.step)
+        if self.accelerator.is_main_process:
+            _cut_log(self.job.folder / "log.jsonl", self.state.step)
         say(f"resumed at step {self.state.step} of {self.total_steps} from {path.name}")
 
     def finish(self) -> State:
@@ -316,27 +365,7 @@ class _Run:
         return self.state
 
 
-class _Window:
-    """Sums since the last line of the log."""
-
-    def __init__(self) -> None:
-        self.loss = self.correct = self.seconds = 0.0
-        self.tokens = self.steps = 0
-
-    def add(self, loss: float, correct: float, tokens: int, seconds: float) -> None:
-        """Add one step."""
-        self.loss, self.correct, self.seconds = self.loss + loss, self.correct + correct, self.seconds + seconds
-        self.tokens, self.steps = self.tokens + tokens, self.steps + 1
-
-    def line(self, task: str) -> dict[str, float]:
-        """Means over the window's steps; tokens are real ones, padding is not counted."""
-        figures = {"loss": self.loss / self.steps, "tokens_per_second": self.tokens / max(self.seconds, 1e-9)}
-        if task == "classification":
-            figures["accuracy"] = self.correct / self.steps
-        return figures
-
-
-class _catch_signals:  # noqa: N801  (used like a function)
+class _catch_signals:
     """Turn the first Ctrl-C or SIGTERM into a flag; a second one ends at once."""
 
     def __init__(self) -> None:
@@ -370,7 +399,7 @@ def _accelerator(job: Job) -> Accelerator:
     return accelerator
 
 
-class _nothing:  # noqa: N801  (used like a function)
+class _nothing:
     def __enter__(self) -> None: ...
     def __exit__(self, *exception: object) -> None: ...
 
@@ -384,7 +413,7 @@ def _memory_mb() -> float:
 
 
 def _cut_log(path: Path, step: int) -> None:
-    """Drop the lines past `step`, which the resumed run writes again."""
+    """Drop the lines past `step`, which the resumed run writes again, and a last one that was never finished."""
     if path.exists():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+        write_text(path, "".join(line + "\n" for line in whole if json.loads(line)["step"] <= step))

@@ -54,10 +54,20 @@ def make_optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
     )
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """The learning rate of each group over `steps` optimiser steps."""
+def make_schedule(
+    optimizer: torch.optim.Optimizer, train: Train, steps: int, *, done: int = 0
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate of each group over `steps` optimiser steps.
+
+    Args:
+        optimizer: Its groups' rates are the peaks; to go on, one that had a schedule before.
+        train: The recipe's section.
+        steps: Of the whole run.
+        done: How many of them were done before.
+    """
     warmup = warmup_length(train, steps)
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: learning_rate_factor(step, steps=steps, warmup=warmup, shape=train.lr_scheduler_type),
+        last_epoch=done - 1,
     )

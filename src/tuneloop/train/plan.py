@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from tuneloop.examples.batch import tokens_at_once
 from tuneloop.recipe import Adapt, Train
 
 GIB = 2**30
@@ -36,7 +37,9 @@ def training_flops(*, body: int, added: int, output: int, tokens: int, trained_t
     return float(forward_and_states + weights)
 
 
-def saved_against_full(counts: dict[str, int], *, task: str, method: str, tokens: int, trained_tokens: int) -> dict[str, float]:
+def saved_against_full(
+    counts: dict[str, int], *, task: str, method: str, tokens: int, trained_tokens: int
+) -> dict[str, float]:
     """What the run saved of the counted work and trainable parameters of full tuning, as shares in [0, 1].
 
     Peak memory and seconds are not counted here: they are measured where a full run exists.
@@ -133,7 +136,8 @@ def sizes_of(config: dict[str, Any], adapt: Adapt) -> Sizes:
     kind = AutoModel if config["model_type"] == "bert" else AutoModelForCausalLM
     with torch.device("meta"):
         made = AutoConfig.for_model(**config)
-        model = kind.from_config(made, **({"add_pooling_layer": False} if config["model_type"] == "bert" else {}))
+        options = {"add_pooling_layer": False} if config["model_type"] == "bert" else {}
+        model = kind.from_config(made, **options)  # type: ignore[no-untyped-call]
         adapted = METHODS[adapt.method](model, adapt=adapt, seed=0).model
     counts = parameter_counts(adapted)
     added = counts["trainable"] if adapt.method != "full" else 0
@@ -144,10 +148,5 @@ def sizes_of(config: dict[str, Any], adapt: Adapt) -> Sizes:
 
 
 def micro_batch_tokens(train: Train) -> int:
-    """Padded tokens that go through at once: as asked, else 256 on a CPU, 8192 on a GPU.
-
-    On a CPU small micro-batches of rows of like length win: less padding, and tensors that stay in the cache.
-    """
-    if train.tokens_per_micro_batch is not None:
-        return train.tokens_per_micro_batch
-    return 8192 if torch.cuda.is_available() else 256
+    """Padded tokens that go through at once: as asked, else what suits the device that will train."""
+    return train.tokens_per_micro_batch or tokens_at_once("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,238 @@
+"""The layout of a set: its format and its columns, told once by all its column names; it turns records into Rows.
+
+record {"question": ..., "topic": ...} --Layout (ours -> theirs, where)--> Row(text=..., label=...) | BadRow
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tuneloop.errors import DataError, RecipeError
+from tuneloop.records import BadRow, Row, content_id
+from tuneloop.rows.files import plain, shorten
+from tuneloop.rows.formats import ASKING, FORMATS, QUESTION, Fields, Format
+from tuneloop.rows.values import Fault, as_label, as_paths, as_text, has, look_up, scalar_text
+
+Where = Mapping[str, str | int | float | bool]
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "text": ("text", "sentence", "content"),
+    "label": ("label", "labels", "category", "class"),
+    "messages": ("messages",),
+    "conversations": ("conversations", "conversation"),
+    "prompt": ("prompt", "question", "query"),
+    "completion": ("completion", "response", "answer"),
+    "instruction": ("instruction",),
+    "input": ("input",),
+    "output": ("output",),
+    "system": ("system",),
+    "history": ("history",),
+    "chosen": ("chosen",),
+    "rejected": ("rejected",),
+    "images": ("images",),
+    "audios": ("audios",),
+    "time": ("time", "timestamp"),
+    "weight": (),  # only where `columns` says so: a user's column `weight` may be kilograms
+}
+"""Our columns -> the names by which they are found, in order, where `columns` does not say."""
+
+SYNONYMS = {"question": "prompt", "answer": "completion", "response": "completion"}
+"""Other words for our columns that `columns` takes."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the records of one set become rows: called with (record, source) it gives a Row or a BadRow.
+
+    Attributes:
+        name: The format, as it is said aloud.
+        shape: The format.
+        columns: Ours -> theirs, for all of ours that the set has.
+        where: Their column (or ours) -> the value that rows must have.
+    """
+
+    name: str
+    shape: Format
+    columns: Mapping[str, str]
+    where: Where = field(default_factory=dict)
+
+    def wanted(self, record: Mapping[str, Any]) -> bool:
+        """Whether `where` lets a record in."""
+        return all(_matches(look_up(record, self.theirs(name, record)), value) for name, value in self.where.items())
+
+    def theirs(self, name: str, record: Mapping[str, Any]) -> str:
+        """Their column that a recipe means by `name`: their own name first, else the one that ours stands for."""
+        return name if has(record, name) else self.columns.get(SYNONYMS.get(name, name), name)
+
+    def __call__(self, record: Any, source: str) -> Row | BadRow:
+        """One record as a Row, or as a BadRow whose `raw` is the record as JSON."""
+        try:
+            if not isinstance(record, dict):
+                raise Fault("", shorten(repr(record)), "a JSON object with named columns")
+            if not self.wanted(record):
+                rule = ", ".join(f"{name} = {scalar_text(value)}" for name, value in self.where.items())
+                raise Fault("", "a row that data.where leaves out", rule, "It is left out on purpose")
+            return self._row(Fields(record, self.columns), source)
+        except Fault as fault:
+            raw = json.dumps(record, ensure_ascii=True, default=str)
+            return BadRow(source, fault.field, fault.got, fault.expected, fault.fix, raw)
+
+    def _row(self, fields: Fields, source: str) -> Row:
+        parts = self.shape.build(fields)
+        used = set(self.columns.values())
+        if "label" in self.columns and "label" not in parts:
+            try:
+                parts["label"] = as_label(fields.get("label"), fields.theirs("label"))
+            except Fault:  # the format does not need one: what is no label stays among the user's other columns
+                used.discard(fields.theirs("label"))
+        for name in ("images", "audios"):
+            if name in self.columns:
+                parts[name] = as_paths(fields.get(name), fields.theirs(name))
+        if fields.get("time") is not None:
+            parts["time"] = as_text(str(plain(fields.get("time"))), fields.theirs("time"), blank=True)
+        if "weight" in self.columns:
+            parts["weight"] = _weight(fields.get("weight"), fields.theirs("weight"))
+        meta = {key: plain(value) for key, value in fields.record.items() if key not in used}
+        row = Row(id="", source=source, meta=meta, **parts)
+        return replace(row, id=content_id(row))
+
+
+def _weight(value: Any, name: str) -> float:
+    try:
+        weight = 1.0 if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        weight = -1.0
+    if not (math.isfinite(weight) and weight >= 0):
+        raise Fault(name, shorten(repr(value)), "a weight, a number of at least 0")
+    return weight
+
+
+def _matches(found: Any, wanted: str | int | float | bool) -> bool:
+    if isinstance(found, list):
+        return any(_matches(item, wanted) for item in found)
+    left, right = scalar_text(found), scalar_text(wanted)
+    return left.lower() == right.lower() if isinstance(wanted, bool) else left == right
+
+
+def find_layout(
+    records: Iterable[Mapping[str, Any]], *, task: str, columns: Mapping[str, str], where: Where, name: str
+) -> Layout:
+    """Tell the format of a set by all its column names.
+
+    Args:
+        records: The set's records.
+        task: classification, generation, or question (rows that only need to be answered).
+        columns: Ours -> theirs, from the recipe.
+        where: From the recipe; its columns must be there.
+        name: How errors call the set.
+
+    Raises:
+        RecipeError: if `columns` names something that is not a column of ours.
+        DataError: if a named column is not there, or no format fits.
+    """
+    keys: dict[str, None] = {}
+    sample: Mapping[str, Any] = {}
+    for record in records:
+        keys.update(dict.fromkeys(record))
+        sample = sample or record
+    found = list(keys)
+    known = _named(columns, found, sample, name, lenient=task == "question")
+    explicit = set(known)
+    taken = set(known.values())
+    for ours, names in ALIASES.items():
+        if ours in known:
+            continue
+        free = [key for key in found if key not in taken]
+        lower = {key.lower(): key for key in reversed(free)}
+        theirs = next((n for n in names if n in free), None) or next((lower[n] for n in names if n in lower), None)
+        if theirs is not None:
+            known[ours] = theirs
+    for key in where:
+        if key not in keys and not has(sample, key) and SYNONYMS.get(key, key) not in known:
+            raise _no_column("data.where", key, found, name)
+    if task != "question":
+        return _best(known, explicit, found, task, where, name)
+    asking = (explicit & ASKING) or ASKING
+    used = {ours: theirs for ours, theirs in known.items() if ours in asking or ours in ("system", "history", "input")}
+    if not used.keys() & ASKING:
+        raise DataError(
+            f"{name} has no column with a question or a text", got=f"the columns {', '.join(found[:40])}",
+            allowed=", ".join(sorted(ASKING)), fix="Name the column in data.columns, e.g. {text: question}",
+        )  # fmt: skip
+    return Layout("question", QUESTION, used, where)
+
+
+def _named(
+    columns: Mapping[str, str], found: list[str], sample: Mapping[str, Any], name: str, *, lenient: bool
+) -> dict[str, str]:
+    """The mapping that the recipe gives, checked; `lenient` drops what is not there: rows to answer have no answers."""
+    known: dict[str, str] = {}
+    for word, theirs in columns.items():
+        ours = SYNONYMS.get(word, word)
+        if ours not in ALIASES:
+            near = difflib.get_close_matches(word, ALIASES, n=1)
+            raise RecipeError(
+                f"data.columns: {word!r} is none of our columns", allowed=", ".join(ALIASES),
+                fix=f"Did you mean {near[0]!r}? It is written ours: yours" if near else "It is written ours: yours",
+            )  # fmt: skip
+        if theirs in found or has(sample, theirs):
+            known[ours] = theirs
+        elif not lenient:
+            raise _no_column("data.columns", theirs, found, name)
+    return known
+
+
+def _no_column(key: str, column: str, found: list[str], name: str) -> DataError:
+    near = difflib.get_close_matches(column, found, n=1, cutoff=0.5)
+    return DataError(
+        f"{key} names the column {column!r}, which {name} does not have",
+        got=f"the columns {', '.join(found[:40])}",
+        fix=f"Did you mean {near[0]!r}?" if near else "Name one of these columns",
+    )
+
+
+def _best(known: dict[str, str], explicit: set[str], found: list[str], task: str, where: Where, name: str) -> Layout:
+    """The format that uses the most columns that the recipe names, else the first that fits."""
+    fitting = [key for key, shape in FORMATS.items() if task in shape.tasks and set(shape.needs) <= set(known)]
+    if task == "generation" and "label" in known and fitting == ["plain text"] and "text" not in explicit:
+        raise DataError(
+            f"The rows of {name} have a text and a label, and a generation task trains on neither as an answer",
+            got=f"the columns {', '.join(found[:40])}",
+            fix="Set task: {type: classification}, or say which column is the answer: data.columns: "
+            f"{{prompt: {known['text']}, completion: ...}}",
+        )
+    if not fitting:
+        needs = " | ".join(dict.fromkeys(" + ".join(s.needs) for s in FORMATS.values() if task in s.tasks))
+        example = "{prompt: question, completion: reply}"
+        if task == "classification":
+            example = "{text: question, label: topic}"
+        raise DataError(
+            f"The columns of {name} fit no format of a {task} task",
+            got=f"the columns {', '.join(found[:40])}", allowed=needs,
+            fix=f"Say which column is which in data.columns, e.g. {example}",
+        )  # fmt: skip
+    best = max(fitting, key=lambda key: len(explicit & set(FORMATS[key].needs)))
+    used = {ours: known[ours] for ours in known if ours in _used_by(FORMATS[best])}
+    said = f"{best}: {' + '.join(known[ours] for ours in FORMATS[best].needs)}"
+    plain_name = best if all(known[ours] == ours for ours in FORMATS[best].needs) else said
+    return Layout(plain_name, FORMATS[best], used, where)
+
+
+def _used_by(shape: Format) -> set[str]:
+    """Our columns that a format reads; others stay in the row's meta."""
+    needs = set(shape.needs)
+    used = needs | {"images", "audios", "time", "weight", "label"}
+    if "label" in needs or needs == {"text"}:
+        used -= {"label"} - needs
+    if needs & {"instruction", "prompt", "messages", "conversations", "chosen"}:
+        used.add("system")
+    if needs & {"instruction", "prompt"}:
+        used |= {"input", "history"} if "instruction" in needs else {"history"}
+    if "chosen" in needs:
+        used |= {"messages", "conversations", "prompt", "instruction", "input", "history"}
+    return used

@@ -1,0 +1,350 @@
+"""The station of rows: read, split, clean the training rows, check, and say what was found.
+
+recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--> less leaks --checks--> Prepared
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneloop.disk import read_json, sha256_file, write_json
+from tuneloop.errors import DataError
+from tuneloop.recipe import Recipe
+from tuneloop.records import Dropped, Repair, Row, Split
+from tuneloop.rows.clean import clean_rows, dropped_bad, dropped_row, mended_text, normalised
+from tuneloop.rows.locate import locate, shown_path
+from tuneloop.rows.read import Reading, read_rows
+from tuneloop.rows.split import SPLITS, Splits, group_of, raw_key, split_rows
+from tuneloop.rows.table import read_dropped, read_repairs, read_table, write_dropped, write_repairs, write_rows
+from tuneloop.runs import RunFolder
+
+SHOWN_BAD = 20
+"""Bad rows that the report spells out; all of them stand in dropped.parquet."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows that are ready for a model.
+
+    Attributes:
+        train: Cleaned training rows.
+        validation: As they were read.
+        test: As they were read.
+        dropped: Every row that is in none of the three (but those that `where` left out), with its reason.
+        repairs: What was mended in training rows.
+        labels: Classification: the training rows' labels, sorted; else [].
+        report: JSON-able: format, files, filtered, counts, bad, labels, think, lengths, warnings, source, task.
+    """
+
+    train: list[Row]
+    validation: list[Row]
+    test: list[Row]
+    dropped: list[Dropped]
+    repairs: list[Repair]
+    labels: list[str]
+    report: dict[str, Any]
+
+
+def inputs_key(recipe: Recipe, folder: Path) -> dict[str, str]:
+    """Every input file's sha256, without reading a row; a hub set stands by its name alone.
+
+    Args:
+        recipe: What names the inputs.
+        folder: Where its relative paths start.
+
+    Raises:
+        DataError: if a file is missing.
+    """
+    key: dict[str, str] = {}
+    for spec in (recipe.data.train, recipe.data.validation, recipe.data.test):
+        if isinstance(spec, str):
+            place = locate(spec, folder, recipe.data.source)
+            key |= {shown_path(path, folder): sha256_file(path) for path in place.files}
+            key |= {f"hub:{place.hub}:{place.split}": "hub"} if place.hub else {}
+    return key
+
+
+def prepare_rows(recipe: Recipe, folder: Path) -> Prepared:
+    """Read, split and clean the rows of a recipe, and check that they can teach what it asks.
+
+    Args:
+        recipe: Its sections data, clean, task, and the seed decide.
+        folder: Where its relative paths start.
+
+    Raises:
+        DataError: if rows are missing, a side of the split is empty, there is one class only, or most labels of the
+            test or validation rows are unknown to training.
+    """
+    readings: dict[Split, Reading] = {}
+    for split, spec in zip(SPLITS, (recipe.data.train, recipe.data.validation, recipe.data.test), strict=True):
+        if isinstance(spec, str):
+            readings[split] = read_rows(
+                spec, folder=folder, task=recipe.task.type, columns=recipe.data.columns, where=recipe.data.where,
+                source=recipe.data.source,
+            )  # fmt: skip
+    splits = split_rows(
+        readings["train"], validation=readings.get("validation") or _share(recipe.data.validation),
+        test=readings.get("test") or _share(recipe.data.test), seed=recipe.seed, group_by=recipe.data.group_by,
+    )  # fmt: skip
+    cleaned = clean_rows(splits.train, splits.bad["train"], clean=recipe.clean, parse=readings["train"].parse)
+    train, leaked = without_leaks(cleaned.kept, splits, readings, recipe.data.group_by)
+    dropped = cleaned.dropped + leaked
+    dropped += [dropped_bad(bad, split) for split in ("validation", "test") for bad in splits.bad[split]]
+    kept = {row.source for row in train}
+    repairs = [repair for repair in cleaned.repairs if repair.source in kept]
+    sides: dict[Split, list[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
+    _refuse_empty(sides, dropped, recipe)
+    labels: list[str] = []
+    warnings = _warnings(sides, splits, leaked, recipe)
+    if recipe.task.type == "classification":
+        labels = sorted({label for row in train for label in labels_of(row)})
+        _refuse_one_class(labels, train)
+        warnings += _unknown_labels(sides, labels)
+    report = _report(recipe, readings, splits, sides, dropped, repairs, warnings)
+    return Prepared(train, splits.validation, splits.test, dropped, repairs, labels, report)
+
+
+def _share(given: str | float) -> float:
+    assert isinstance(given, float)  # a path gave a reading
+    return given
+
+
+def labels_of(row: Row) -> tuple[str, ...]:
+    """A row's labels, none, one or several."""
+    return row.label if isinstance(row.label, tuple) else () if row.label is None else (row.label,)
+
+
+# -- leaks ----------------------------------------------------------------------------------------------------
+
+
+def without_leaks(
+    train: list[Row], splits: Splits, readings: dict[Split, Reading], group_by: str | None
+) -> tuple[list[Row], list[Dropped]]:
+    """Take out training rows that ask what a validation or test row asks, or are of a group that stands there.
+
+    Compared are normalised questions; of held-out rows also as the encoding repair would write them, which training
+    rows went through.
+
+    Args:
+        train: The cleaned training rows.
+        splits: All sides.
+        readings: What the sides came from.
+        group_by: As in the recipe.
+
+    Returns:
+        The rows that stay, and those that go.
+    """
+    asked: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    of_train = group_of(readings["train"], group_by) if group_by else None
+    held_out: tuple[tuple[Split, list[Row]], ...] = (("validation", splits.validation), ("test", splits.test))
+    for split, rows in held_out:
+        for row in rows:
+            key = raw_key(row)
+            asked[normalised(key)] = asked[normalised(mended_text(key))] = f"{split} ({row.source})"
+        group = _group_of_side(split, readings, group_by) if of_train else None
+        if group is not None:
+            groups |= {value: split for row in rows if (value := group(row)) is not None}
+    stay: list[Row] = []
+    leaked: list[Dropped] = []
+    for row in train:
+        where = asked.get(normalised(raw_key(row)))
+        value = of_train(row) if of_train else None
+        if where is not None:
+            leaked.append(dropped_row(row, "leak", f"its text also stands in {where}"))
+        elif value is not None and value in groups:
+            leaked.append(dropped_row(row, "leak", f"its group ({group_by}) also stands in {groups[value]}"))
+        else:
+            stay.append(row)
+    return stay, leaked
+
+
+def _group_of_side(
+    split: Split, readings: dict[Split, Reading], group_by: str | None
+) -> Callable[[Row], str | None] | None:
+    """The group function of a held-out side; None where its file has no such column."""
+    try:
+        return group_of(readings.get(split, readings["train"]), group_by or "")
+    except DataError:
+        return None
+
+
+# -- checks ---------------------------------------------------------------------------------------------------
+
+
+def _refuse_empty(sides: dict[Split, list[Row]], dropped: list[Dropped], recipe: Recipe) -> None:
+    for split in SPLITS:
+        if sides[split]:
+            continue
+        lost = _reasons(item for item in dropped if item.split == split)
+        given = {"train": recipe.data.train, "validation": recipe.data.validation, "test": recipe.data.test}[split]
+        total = sum(map(len, sides.values()))
+        got = f"{split} = {given}, of {total} rows" + (f"; dropped: {_listed(lost)}" if lost else "")
+        fix = f"Make the share data.{split} larger, or name a file of its own"
+        if split == "train":
+            fix = "Make data.validation and data.test smaller, or see the reasons"
+            if lost.get("leak"):
+                fix = "Name other files for validation and test: these hold the training rows"
+        raise DataError(f"The {split} side of the split has no row", got=got, fix=fix)
+
+
+def _refuse_one_class(labels: list[str], train: list[Row]) -> None:
+    if len(labels) < 2:
+        raise DataError(
+            "The training rows have one class only", got=f"{labels[0]!r} in all {len(train)} rows",
+            allowed="two classes or more", fix="Check data.columns.label and data.where",
+        )  # fmt: skip
+
+
+def _unknown_labels(sides: dict[Split, list[Row]], labels: list[str]) -> list[str]:
+    """One warning for each held-out side with labels that training lacks; an error where most rows have one."""
+    known = set(labels)
+    warnings: list[str] = []
+    held_out: tuple[Split, ...] = ("validation", "test")
+    for split in held_out:
+        unknown = Counter(label for row in sides[split] for label in labels_of(row) if label not in known)
+        rows = sum(any(label not in known for label in labels_of(row)) for row in sides[split])
+        if rows > len(sides[split]) / 2:
+            trained = ", ".join(map(repr, labels[:8])) + (", ..." if len(labels) > 8 else "")
+            raise DataError(
+                f"Training lacks the labels of {rows} of the {len(sides[split])} {split} rows",
+                got=f"{_listed(unknown)} in {split}, {trained} in train",
+                fix=f"Check that data.columns.label names the right column, and that data.{split} is of the same task",
+            )
+        if rows:
+            warnings.append(
+                f"{rows} of {len(sides[split])} {split} rows have a label that the training rows lack, "
+                f"and count as wrong: {_listed(unknown)}"
+            )
+    return warnings
+
+
+def _warnings(sides: dict[Split, list[Row]], splits: Splits, leaked: list[Dropped], recipe: Recipe) -> list[str]:
+    warnings: list[str] = []
+    for split in ("validation", "test"):
+        bad = splits.bad[split]
+        if bad:
+            lost = f"{_rows(len(bad))} of {split} cannot be read; left out, not repaired"
+            warnings.append(f"{lost}; the first: {bad[0]}")
+    if leaked:
+        were = "was dropped, since it also stands" if len(leaked) == 1 else "were dropped, since they also stand"
+        warnings.append(f"{_rows(len(leaked))} of train {were} in validation or test")
+    chosen_by, scored = ({normalised(raw_key(row)) for row in sides[split]} for split in ("validation", "test"))
+    twice = chosen_by & scored
+    if twice:
+        warnings.append(f"{len(twice)} texts stand in both validation and test")
+    if recipe.task.type == "classification":
+        labels: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        for row in sides["train"]:
+            labels[normalised(raw_key(row))].add(labels_of(row))
+        torn = sum(len(found) > 1 for found in labels.values())
+        if torn:
+            warnings.append(f"conflicting labels: {torn} texts of train stand there under more than one label (kept)")
+        return warnings
+    told = Counter(label for row in sides["train"] for label in labels_of(row))
+    if set(told) == {"true", "false"}:
+        warnings.append(
+            f"{told['false']} of {len(sides['train'])} training rows are labelled false, and are learnt like "
+            "the others; if false means a bad answer, set data.where: {label: true}"
+        )
+    unclosed = sum("<think>" in row.answer and "</think>" not in row.answer for row in sides["train"])
+    if unclosed:
+        warnings.append(f"{unclosed} training rows open <think> and never close it: their reasoning seems cut off")
+    return warnings
+
+
+# -- report ---------------------------------------------------------------------------------------------------
+
+
+def _report(
+    recipe: Recipe, readings: dict[Split, Reading], splits: Splits, sides: dict[Split, list[Row]],
+    dropped: list[Dropped], repairs: list[Repair], warnings: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    lost = {split: [item for item in dropped if item.split == split] for split in SPLITS}
+    mended = len({repair.source for repair in repairs})
+    counts = {
+        split: {
+            "in": len(sides[split]) + len(lost[split]), "repaired": mended if split == "train" else 0,
+            "dropped": _reasons(lost[split]), "kept": len(sides[split]),
+        }
+        for split in SPLITS
+    }  # fmt: skip
+    gone = {(item.split, item.source) for item in dropped}
+    bad = [(split, row) for split in SPLITS for row in splits.bad[split] if (split, row.source) in gone]
+    thinks = sum("<think>" in row.answer for row in sides["train"])
+    files = [asdict(file) | {"split": split} for split, reading in readings.items() for file in reading.files]
+    return {
+        "task": recipe.task.type, "format": readings["train"].format, "files": files, "source": recipe.data.source,
+        "filtered": sum(reading.filtered for reading in readings.values()), "counts": counts,
+        "bad": [f"{split}: {row}" for split, row in bad[:SHOWN_BAD]], "bad_rows": len(bad),
+        "repairs": dict(Counter(repair.stage for repair in repairs)),
+        "labels": {split: label_counts(sides[split]) for split in SPLITS},
+        "think": {"rows": thinks, "share": round(thinks / max(len(sides["train"]), 1), 6)},
+        "lengths": {
+            "question": lengths([len(raw_text) for row in sides["train"] if (raw_text := row.question)]),
+            "answer": lengths([len(row.answer) for row in sides["train"] if row.answer]),
+        },
+        "warnings": warnings,
+    }  # fmt: skip
+
+
+def label_counts(rows: Iterable[Row]) -> dict[str, int]:
+    """Label -> rows, the most frequent first."""
+    return dict(Counter(label for row in rows for label in labels_of(row)).most_common())
+
+
+def lengths(characters: Sequence[int]) -> dict[str, int]:
+    """p50, p95 (nearest rank) and max of lengths in characters; {} for none."""
+    if not characters:
+        return {}
+    ranked = sorted(characters)
+    rank = {share: ranked[max(-(-share * len(ranked) // 100) - 1, 0)] for share in (50, 95)}
+    return {"p50": rank[50], "p95": rank[95], "max": ranked[-1]}
+
+
+def _reasons(dropped: Iterable[Dropped]) -> dict[str, int]:
+    """Reason -> rows; duplicates and leaks count under their stage, as each of their reasons names another row."""
+    whole = ("exact_duplicates", "leak")
+    return dict(Counter(d.stage if d.stage in whole else f"{d.stage}: {d.reason}" for d in dropped).most_common())
+
+
+def _listed(counts: dict[str, int]) -> str:
+    most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{name} ({count})" for name, count in most[:10]) + (", ..." if len(most) > 10 else "")
+
+
+def _rows(count: int) -> str:
+    return f"{count} row" if count == 1 else f"{count} rows"
+
+
+# -- the run folder -------------------------------------------------------------------------------------------
+
+
+def save_prepared(prepared: Prepared, run: RunFolder) -> None:
+    """Write the row tables and the report into the run's data folder, the report last.
+
+    Raises:
+        RunError: if the disk is full or the folder cannot be written.
+    """
+    for split, rows in zip(SPLITS, (prepared.train, prepared.validation, prepared.test), strict=True):
+        write_rows(run.data / f"{split}.parquet", rows)
+    write_dropped(run.data / "dropped.parquet", prepared.dropped)
+    write_repairs(run.data / "repairs.parquet", prepared.repairs)
+    write_json(run.data / "report.json", prepared.report | {"classes": prepared.labels})
+
+
+def load_prepared(run: RunFolder) -> Prepared:
+    """Read back what `save_prepared` wrote.
+
+    Raises:
+        RunError: if a file is missing or broken.
+    """
+    report = read_json(run.data / "report.json")
+    classes = list(report.pop("classes"))
+    train, validation, test = (read_table(run.data / f"{split}.parquet") for split in SPLITS)
+    dropped, repairs = read_dropped(run.data / "dropped.parquet"), read_repairs(run.data / "repairs.parquet")
+    return Prepared(train, validation, test, dropped, repairs, classes, report)

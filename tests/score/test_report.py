@@ -1,0 +1,218 @@
+"""The page: whole, safe, honest about what is absent, in both languages and for both tasks."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from tuneloop.errors import RunError
+from tuneloop.recipe import recipe_from_tree
+from tuneloop.records import Row
+from tuneloop.rows.table import write_rows
+from tuneloop.runs import RunFolder
+from tuneloop.score.report import write_report
+from tuneloop.score.words import WORDS
+
+VOID = {"meta"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, ids and text, and notes a tag that is closed out of turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.text, self.attributes, self.faults = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(run) -> Reader:
+    reader = Reader()
+    reader.feed(write_report(run).read_text(encoding="utf-8"))
+    assert not reader.faults
+    assert not reader.open
+    return reader
+
+
+def change(path, **entries):
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | entries), encoding="utf-8")
+
+
+@pytest.mark.parametrize("task", ["classification", "generation"])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_section_is_there(make_run, task, lang):
+    reader, words = read(make_run(task=task, lang=lang)), WORDS[lang]
+    heads = ["scores", "differences", "learning", "samples", "speed", "saved", "data", "recipe", "provenance"]
+    heads += (
+        ["per_class", "confusion", "calibration", "untuned_prompt"]
+        if task == "classification"
+        else ["thinking", "loss"]
+    )
+    missing = [key for key in heads if words[key] not in reader.text]
+    assert not missing
+    assert ("lang", words["html_lang"]) in reader.attributes
+
+
+def test_language_follows_the_data_when_the_recipe_leaves_it_open(make_run):
+    run = make_run(lang="auto")
+    assert ("lang", "en") in read(run).attributes
+    change(run.data / "report.json", language="zh")
+    assert ("lang", "zh-CN") in read(run).attributes
+
+
+@pytest.mark.parametrize(("texts", "lang"), [(["卡丢了", "额度", "hi"], "zh-CN"), (["卡丢了", "lost", "hi"], "en")])
+def test_language_is_that_of_most_training_rows(make_run, texts, lang):
+    run = make_run(lang="auto")
+    report = json.loads((run.data / "report.json").read_text(encoding="utf-8"))
+    del report["language"]
+    (run.data / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    write_rows(run.data / "train.parquet", [Row(id=text, source="x:1", text=text, label="a") for text in texts])
+    assert ("lang", lang) in read(run).attributes
+
+
+def test_the_page_needs_nothing_from_outside_and_runs_nothing(make_run):
+    run = make_run()
+    reader, text = read(run), run.report.read_text(encoding="utf-8")
+    assert not {"script", "link", "img", "iframe", "object", "form"} & set(reader.tags)
+    assert not [name for name, _ in reader.attributes if name in ("src", "href", "srcset") or name.startswith("on")]
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+ATTACK = "</span><script>alert(1)</script><img src=x onerror=alert(2)> & \x07"
+
+
+def test_what_users_wrote_is_text(make_run):
+    run = make_run()
+    table = pl.read_parquet(run.predictions).with_columns(text=pl.lit(ATTACK), expected=pl.lit(f"<b>{ATTACK}"))
+    table.write_parquet(run.predictions)
+    scores = json.loads(run.scores.read_text(encoding="utf-8"))
+    scores["data"]["name"] = scores["template_hash"] = ATTACK
+    for entry in scores["models"].values():
+        entry["backend"] = entry["prompt"] = ATTACK
+        entry["per_class"] = {ATTACK: {"f1": 0.5, "support": 3}}
+    scores["models"][ATTACK] = scores["models"].pop("encoder")
+    change(run.scores, **scores)
+    data = {"format": ATTACK, "warnings": [ATTACK], "bad": [ATTACK], "files": [{"path": ATTACK, "sha256": "0"}]}
+    change(run.data / "report.json", **data)
+    change(run.model / "args.json", base={"name_or_path": ATTACK, "sha256": ATTACK})
+    run.record(ATTACK, note=ATTACK)
+    run.recipe.write_text(
+        run.recipe.read_text(encoding="utf-8").replace("https://example.org/rows", "<script>1</script>")
+    )
+    reader = read(run)
+    assert not {"script", "img"} & set(reader.tags)
+    assert not [name for name, _ in reader.attributes if name.startswith("on")]
+    assert sum("<script>alert(1)</script>" in text for text in reader.text) >= 10
+
+
+def test_a_figure_that_is_absent_is_never_a_zero(make_run):
+    run = make_run()
+    scores = json.loads(run.scores.read_text(encoding="utf-8"))
+    for entry in scores["models"].values():
+        for key in ("latency_ms", "throughput", "peak_memory_mb", "calibration", "prompt"):
+            entry.pop(key, None)
+    del scores["models"]["floor"]["metrics"]["macro_f1"]
+    scores["saved_against_full"] = {"flops": 0.3}
+    run.scores.write_text(json.dumps(scores), encoding="utf-8")
+    reader = read(run)
+    words = WORDS["en"]
+    assert words["speed"] not in reader.text
+    assert words["calibration"] not in reader.text
+    assert words["untuned_prompt"] not in reader.text
+    assert reader.text.count(words["not_measured"]) == 3
+    assert "30% less" in reader.text
+    assert not [text for text in reader.text if text in ("0.0%", "0 MB", "0.00", "None", "nan")]
+
+
+def test_a_run_that_has_only_its_recipe_has_a_page(tmp_path):
+    run = RunFolder(tmp_path / "bare")
+    run.path.mkdir()
+    run.save_recipe(
+        recipe_from_tree({"name": "bare", "model": {"name_or_path": "m"}, "data": {"train": "x.jsonl"}}, "x")
+    )
+    reader = read(run)
+    assert WORDS["en"]["not_measured_yet"] in reader.text
+    assert WORDS["en"]["scores"] not in reader.text
+
+
+def test_figures_stand_as_they_were_scored(make_run):
+    run = make_run()
+    scores = json.loads(run.scores.read_text(encoding="utf-8"))
+    figure = scores["models"]["tuned"]["metrics"]["accuracy"]
+    text = read(run).text
+    assert f"{100 * figure['value']:.1f}%" in text
+    assert f"[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]" in text
+    assert "Rows that could not be read (14)" in text
+    assert "58 / 181 / 402" in text
+    assert "99.3% less" in text  # saved parameters
+    for reason, count in (("exact duplicate", "38"), ("broken JSON", "14"), ("empty text", "9")):
+        assert text[text.index(f"{WORDS['en']['rows_dropped']}: {reason}") + 1] == count
+
+
+def test_many_classes_fold_and_list_their_confused_pairs(make_run):
+    run = make_run(classes=77)
+    reader = read(run)
+    folded = next(int(found[1]) for text in reader.text if (found := re.fullmatch(r"(\d+) more classes", text)))
+    drawn = re.findall(r'<span class="bar-name" title="(\w+)">', run.report.read_text(encoding="utf-8"))
+    assert len(drawn) == len(set(drawn)) == 30 + folded
+    assert WORDS["en"]["confused_pairs"] in reader.text
+
+
+def test_samples_are_those_that_tell_most(make_run):
+    run = make_run()
+    rows = [
+        {"id": str(i), "text": f"question {i}", "expected": "a", "tuned_predicted": said, "tuned_confidence": sure,
+         "floor_predicted": floor, "untuned_predicted": None}
+        for i, (said, sure, floor) in enumerate(
+            [("a", 0.9, "a")] * 6 + [("a", 0.6, "b"), ("b", 0.99, "a"), ("b", 0.4, "a")])
+    ]  # fmt: skip
+    pl.DataFrame(rows).write_parquet(run.predictions)
+    asked = [text for text in read(run).text if text.startswith("question ")]
+    assert asked[0] == "question 6"  # only the tuned model was right
+    assert asked[4:6] == ["question 7", "question 8"]  # the surest mistake first
+
+
+def test_reasoning_is_folded_and_an_open_one_is_said(make_run):
+    run = make_run(task="generation", skill={"tuned": 0.6})
+    reader = read(run)
+    assert reader.tags.count("details") > 5
+    assert WORDS["en"]["unfinished"] in reader.text
+    assert not [text for text in reader.text if "<think>" in text and "customer" in text]
+
+
+def test_training_curve_takes_the_newest_line_of_a_step(make_run):
+    run = make_run()
+    with open(run.log, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 140, "stage": 3, "validation_loss": 0.001}) + "\n")
+        file.write('{"step": 160, "val')  # a killed run's last line
+    assert "best 0.001" in read(run).text
+
+
+def test_a_broken_file_is_an_error_that_names_it(make_run):
+    run = make_run()
+    run.scores.write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match=r"scores\.json"):
+        write_report(run)
+
+
+def test_the_same_run_gives_the_same_page(make_run):
+    run = make_run()
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first

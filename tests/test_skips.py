@@ -1,0 +1,62 @@
+"""A clone without ../shared beside it: tests that need it are skipped aloud, and fail where CI asks for them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = """
+import pytest
+
+def test_by_fixture(shared_data):
+    assert shared_data.is_dir()
+
+def test_by_hand():
+    pytest.skip("needs ../shared/models")
+
+@pytest.mark.skipif(True, reason="no ../shared here")
+def test_by_mark(): ...
+
+def test_other():
+    pytest.skip("no Chromium")
+"""
+MODULE = 'import pytest\npytest.skip("needs ../shared/data", allow_module_level=True)\n'
+
+
+def outcome(folder: Path, *, required: str, module: str = MODULE) -> str:
+    tests = folder / "main" / "tests"
+    tests.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "conftest.py", tests)
+    (tests / "test_a.py").write_text(TESTS)
+    (tests / "test_b.py").write_text(module)
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "."]
+    environment = {**os.environ, "TUNELOOP_REQUIRE_SHARED": required, "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=tests, env=environment, capture_output=True, text=True, timeout=120)
+    return done.stdout
+
+
+@pytest.mark.parametrize("required", ["", "0"])
+def test_without_shared_the_tests_are_skipped_with_a_reason(tmp_path: Path, required: str):
+    shown = outcome(tmp_path, required=required)
+    assert "5 skipped" in shown
+    assert "failed" not in shown
+    assert "needs ../shared/data/public beside the clone, which is not there" in shown
+
+
+def test_where_ci_asks_for_shared_each_such_skip_is_a_failure(tmp_path: Path):
+    shown = outcome(tmp_path, required="1")
+    assert "TUNELOOP_REQUIRE_SHARED is set, so this is no skip" in shown
+    assert "Interrupted: 1 error during collection" in shown
+
+
+def test_where_ci_asks_for_shared_other_skips_stay(tmp_path: Path):
+    shown = outcome(tmp_path, required="1", module="")
+    assert "1 failed, 1 skipped, 2 errors" in shown  # a skip before the test itself is an error
+    for name in ("test_by_fixture", "test_by_hand", "test_by_mark"):
+        assert re.search(rf"(FAILED|ERROR) test_a\.py::{name}", shown)
