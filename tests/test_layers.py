@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tuneloop"
 
 LAYERS = [
     "errors",
-    "records pick disk terminal",
+    "records pick disk terminal memory",
     "recipe",
     "runs",
     "rows",

@@ -42,8 +42,8 @@ def test_no_public_function_has_a_modules_name():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'tune'"):
-        _ = tuneloop.tune
+    with pytest.raises(AttributeError, match="no attribute 'tunes'"):
+        _ = tuneloop.tunes
 
 
 def test_import_loads_nothing_heavy():

@@ -74,6 +74,9 @@ def test_each_entry_carries_the_versions_without_importing_anything(tmp_path: Pa
 def test_a_run_is_found_by_name_and_by_path(in_folder: Path):
     run = RunFolder(Path("runs/intent"))
     run.save_recipe(a_recipe())
+    run.record("data", key="k")
+    # A starter folder of the same name holds a recipe too, and is no run.
+    RunFolder(Path("intent")).save_recipe(a_recipe())
     assert open_run("intent") == run
     assert open_run("runs/intent") == run
     assert open_run(in_folder / "runs" / "intent").path == in_folder / "runs" / "intent"
@@ -84,6 +87,7 @@ def test_an_unknown_run_names_those_there_are(in_folder: Path):
         open_run("intent")
     for name in ("b", "a"):
         RunFolder(Path("runs") / name).save_recipe(a_recipe())
+        RunFolder(Path("runs") / name).record("data", key="k")
     (in_folder / "runs" / "empty").mkdir()
     with pytest.raises(
         RunError, match=r"There is no run 'intent'\. .*Allowed: a, b\. `tuneloop run RECIPE` makes one\."
@@ -97,3 +101,20 @@ def test_a_broken_manifest_is_an_expected_error(tmp_path: Path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         RunFolder(tmp_path).stations()
+
+
+def test_a_model_of_other_rows_is_refused(tmp_path: Path):
+    run = RunFolder(tmp_path)
+    with pytest.raises(RunError, match="holds no trained model"):
+        run.require_model()
+    (run.model).mkdir()
+    (run.model / "args.json").write_text("{}")
+    run.record("data", key="new")
+    run.record("train", key="t", data_key="old")
+    with pytest.raises(RunError, match="are not those that its model was trained on"):
+        run.require_model()
+    run.record("train", key="t", data_key="new")
+    run.require_model()
+    run.forget("train")
+    with pytest.raises(RunError, match="holds no trained model"):
+        run.require_model()

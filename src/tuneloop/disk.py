@@ -8,13 +8,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tuneloop.errors import RunError
+from tuneloop.errors import RunError, TuneloopError
 
 
 def explain_os_error(error: OSError, path: Path) -> RunError:
@@ -30,6 +31,14 @@ def explain_os_error(error: OSError, path: Path) -> RunError:
         got=f"{error.strerror} (errno {error.errno})",
         fix="Check that the folder exists, is writable and is not on a read-only disk",
     )
+
+
+def as_os_error(error: Exception) -> OSError | None:
+    """The OSError that an error is, or stands for: polars and safetensors tell a failed write in words of their own."""
+    if isinstance(error, OSError):
+        return error
+    told = None if isinstance(error, TuneloopError) else re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
 def sync_folder(folder: Path) -> None:
@@ -56,8 +65,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise explain_os_error(error, path) from error
+    except Exception as error:
+        if (fault := as_os_error(error)) is None:
+            raise
+        raise explain_os_error(fault, path) from error
     finally:
         with contextlib.suppress(OSError):  # what went wrong above is what the user hears
             temporary.unlink(missing_ok=True)
@@ -87,11 +98,13 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             os.replace(folder, aside)
         os.replace(temporary, folder)
         sync_folder(folder.parent)
-    except OSError as error:
-        if aside.exists() and not folder.exists():
-            os.replace(aside, folder)
-        raise explain_os_error(error, folder) from error
+    except Exception as error:
+        if (fault := as_os_error(error)) is None:
+            raise
+        raise explain_os_error(fault, folder) from error
     finally:
+        if aside.exists() and not folder.exists():  # also after Ctrl-C between the two renames
+            os.replace(aside, folder)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
 

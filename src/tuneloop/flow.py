@@ -6,28 +6,46 @@ Each public function is what the verb of the same name does; the command line ad
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneloop.disk import exclusive, sha256_json
-from tuneloop.errors import RunError, TuneloopError
+from tuneloop.disk import exclusive, read_json
+from tuneloop.errors import RecipeError, RunError, TuneloopError
 from tuneloop.recipe import Recipe, load_recipe
+from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RUNS, RunFolder, open_run
 from tuneloop.stations import (
+    Keys,
+    check_fits,
     data_key,
     data_station,
+    evaluate_key,
     later_keys,
     load_rows,
+    rows_stand,
     timed_prepare,
     train_station,
 )
-from tuneloop.terminal import say
+from tuneloop.terminal import say, warn
 
 if TYPE_CHECKING:
     from tuneloop.model.source import Source
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run about to be made: everything cheap is checked, rows are there, the base model is found."""
+
+    folder: RunFolder
+    recipe: Recipe
+    source: Source
+    prepared: Prepared
+    keys: Keys
 
 
 def run(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: bool = False) -> RunFolder:
@@ -47,9 +65,9 @@ def run(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: bo
     settings, home = load_recipe(recipe, overrides), Path(recipe).resolve().parent
     folder = RunFolder(RUNS / settings.name)
     with claim(folder):
-        source, prepared = _rows_and_model(folder, settings, home, overwrite=overwrite)
-        _train_if_stale(folder, settings, home, source, prepared, resume=True)
-        _score_if_stale(folder, settings, home, source)
+        plan = _rows_and_model(folder, settings, home, overwrite=overwrite)
+        _train_if_stale(plan, resume=True)
+        _score_if_stale(plan)
     return folder
 
 
@@ -59,12 +77,14 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
     folder = RunFolder(RUNS / settings.name)
     with claim(folder):
         key = data_key(settings, home)
-        entry = folder.stations().get("data")
-        if entry is None or entry["key"] != key:
-            _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
-            _write_rows(folder, settings, home, key)
-        else:
+        if rows_stand(folder, key):
             say("rows: unchanged, kept")
+        else:
+            _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
+            prepared, seconds = timed_prepare(settings, home)
+            folder.forget("train", "evaluate", "report", "merge")
+            data_station(folder, settings, prepared, key, seconds)
+            folder.save_recipe(settings)
     return folder
 
 
@@ -77,13 +97,22 @@ def tune(
         recipe: The YAML file.
         overrides: `section.key=value` each.
         resume: Go on from the newest checkpoint of the same inputs.
-        overwrite: Whether a trained model may be replaced.
+        overwrite: Whether a trained model, or an unfinished training, may be replaced.
+
+    Raises:
+        TuneloopError: with one paragraph; what was finished before stays.
     """
     settings, home = load_recipe(recipe, overrides), Path(recipe).resolve().parent
     folder = RunFolder(RUNS / settings.name)
     with claim(folder):
-        source, prepared = _rows_and_model(folder, settings, home, overwrite=overwrite)
-        _train_if_stale(folder, settings, home, source, prepared, resume=resume)
+        plan = _rows_and_model(folder, settings, home, overwrite=overwrite)
+        unfinished = _unfinished_step(folder, plan.keys.train)
+        if unfinished is not None and not (resume or overwrite):
+            raise RunError(
+                f"{folder.path} holds a training of this very recipe that was stopped at step {unfinished}",
+                fix="Add --resume to go on from there, or --overwrite to start over",
+            )
+        _train_if_stale(plan, resume=resume)
     return folder
 
 
@@ -101,7 +130,11 @@ def evaluate(run: Path | str, *, data: Path | None = None) -> dict[str, Any]:
 
     folder = open_run(run)
     with exclusive(folder.path):
-        return evaluate_run(folder, data=data)
+        folder.require_model()
+        if data is not None:
+            return evaluate_run(folder, data=data)
+        _score(folder, evaluate_key(folder.stations()["train"]["key"], folder.load_recipe()))
+        return dict(read_json(folder.scores))
 
 
 def predict(run: Path | str, data: Path | str, *, limit: int | None = None) -> list[dict[str, Any]]:
@@ -133,53 +166,58 @@ def compare(runs: list[str]) -> dict[str, Any]:
 @contextlib.contextmanager
 def claim(folder: RunFolder) -> Iterator[None]:
     """Hold a run folder for this process; one that was made in vain is removed again."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            "The commands run in one process", got=f"WORLD_SIZE={os.environ['WORLD_SIZE']}",
+            fix="Start tuneloop without torchrun or accelerate launch; the training loop alone handles ranks so far",
+        )  # fmt: skip
     fresh = not folder.path.exists()
     try:
         with exclusive(folder.path):
             yield
-    except TuneloopError:
+    except (TuneloopError, KeyboardInterrupt):
         if fresh and {p.name for p in folder.path.glob("*")} <= {".lock"}:
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
 
 
-def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite: bool) -> tuple[Source, Prepared]:
+def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite: bool) -> Plan:
     """The station of rows if stale, after everything cheap was checked and the base model found."""
     from tuneloop.model.source import resolve
 
     key = data_key(recipe, home)
-    entry = folder.stations().get("data")
-    stale = entry is None or entry["key"] != key
+    stale = not rows_stand(folder, key)
     prepared, seconds = timed_prepare(recipe, home) if stale else (load_rows(folder), 0.0)
-    source = resolve(recipe.model.name_or_path, recipe.model.revision, relative_to=home)
+    source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
+    check_fits(recipe, source)
+    keys = later_keys(recipe, key, source)
     trained = folder.stations().get("train")
-    if trained is not None and trained["key"] != later_keys(recipe, key, source.sha256).train:
+    if trained is not None and trained["key"] != keys.train:
         _guard_model(folder, recipe, _what_changed(folder, recipe, rows=stale), overwrite=overwrite)
     if stale:
-        _say_plan("rows", entry is not None)
+        say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
+        folder.forget("train", "evaluate", "report", "merge")
         data_station(folder, recipe, prepared, key, seconds)
-        folder.save_recipe(recipe)
     else:
         say("rows: unchanged, kept")
-    return source, prepared
-
-
-def _write_rows(folder: RunFolder, recipe: Recipe, home: Path, key: str) -> None:
-    prepared, seconds = timed_prepare(recipe, home)
-    data_station(folder, recipe, prepared, key, seconds)
     folder.save_recipe(recipe)
+    say(f"rows: {prepared.report['format']}; " + ", ".join(f"{k} {len(v)}" for k, v in _sides(prepared).items()))
+    for warning in prepared.report["warnings"]:
+        warn(warning)
+    return Plan(folder, recipe, source, prepared, keys)
+
+
+def _sides(prepared: Prepared) -> dict[str, Any]:
+    return {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
 
 
 def _guard_model(folder: RunFolder, recipe: Recipe, why: str, *, overwrite: bool) -> None:
-    """Stop before a trained model is replaced, unless that was asked for; then take its stations away."""
-    if "train" not in folder.stations():
-        return
-    if not overwrite:
+    """Stop before a trained model is replaced, unless that was asked for."""
+    if "train" in folder.stations() and not overwrite:
         raise RunError(
             f"The run {folder.path} holds a trained model that this would replace: {why}",
             fix=f"Add --overwrite to replace it, or keep it and choose another name: --set name={recipe.name}-2",
         )
-    folder.forget("train", "evaluate", "report", "merge")
 
 
 def _what_changed(folder: RunFolder, recipe: Recipe, *, rows: bool) -> str:
@@ -194,48 +232,46 @@ def _what_changed(folder: RunFolder, recipe: Recipe, *, rows: bool) -> str:
     return "the input files changed" if rows else "the base model or tuneloop's version changed"
 
 
-def _say_plan(station: str, again: bool) -> None:
-    say(f"{station}: {'inputs changed, doing it again' if again else 'to do'}")
-
-
-def _train_if_stale(
-    folder: RunFolder, recipe: Recipe, home: Path, source: Source, prepared: Prepared, *, resume: bool
-) -> None:
-    key = later_keys(recipe, data_key(recipe, home), source.sha256).train
-    entry = folder.stations().get("train")
-    if entry is not None and entry["key"] == key:
+def _train_if_stale(plan: Plan, *, resume: bool) -> None:
+    entry = plan.folder.stations().get("train")
+    if entry is not None and entry["key"] == plan.keys.train and (plan.folder.model / "args.json").exists():
         say("training: unchanged, kept")
         return
-    folder.save_recipe(recipe)
-    unfinished = _unfinished_key(folder) == key
-    if not (resume and unfinished):
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)
-        folder.log.unlink(missing_ok=True)
-    else:
-        say("training: going on from the newest checkpoint")
-    train_station(folder, recipe, source, prepared, key, resume=resume and unfinished)
+    going_on = resume and _unfinished_step(plan.folder, plan.keys.train) is not None
+    say("training: going on from the newest checkpoint" if going_on else "training: from the start")
+    train_station(plan.folder, plan.recipe, plan.source, plan.prepared, plan.keys, resume=going_on)
 
 
-def _unfinished_key(folder: RunFolder) -> str:
-    """The key of the newest checkpoint, "" if there is none that can be read."""
-    from tuneloop.disk import read_json
-
+def _unfinished_step(folder: RunFolder, key: str) -> int | None:
+    """The newest checkpoint's step where it is of the training `key` and that is not finished; else None."""
+    if folder.stations().get("train", {}).get("key") == key:
+        return None
     for path in sorted(folder.checkpoints.glob("step-*/state.json"), reverse=True):
         with contextlib.suppress(TuneloopError, KeyError):
-            return str(read_json(path)["key"])
-    return ""
+            state = read_json(path)
+            return int(state["step"]) if state["key"] == key else None
+    return None
 
 
-def _score_if_stale(folder: RunFolder, recipe: Recipe, home: Path, source: Source) -> None:
+def _score_if_stale(plan: Plan) -> None:
+    entry = plan.folder.stations().get("evaluate")
+    if entry is not None and entry["key"] == plan.keys.evaluate and plan.folder.scores.exists():
+        say("scores: unchanged, kept")
+        _write_page(plan.folder)
+    else:
+        _score(plan.folder, plan.keys.evaluate)
+
+
+def _score(folder: RunFolder, key: str) -> None:
     from tuneloop.score.matrix import evaluate_run
+
+    folder.forget("evaluate", "report")
+    evaluate_run(folder, key=key)
+    _write_page(folder)
+
+
+def _write_page(folder: RunFolder) -> None:
     from tuneloop.score.report import write_report
 
-    keys = later_keys(recipe, data_key(recipe, home), source.sha256)
-    folder.save_recipe(recipe)
-    entry = folder.stations().get("evaluate")
-    if entry is None or entry["key"] != keys.evaluate or not folder.scores.exists():
-        evaluate_run(folder, key=keys.evaluate)
-    else:
-        say("scores: unchanged, kept")
-    folder.record("report", key=sha256_json([keys.report]))
     write_report(folder)
+    folder.record("report", key=folder.stations()["evaluate"]["key"], lang=folder.load_recipe().report.lang)

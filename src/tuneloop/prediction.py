@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuneloop.errors import DataError, RunError
+from tuneloop.errors import DataError
 from tuneloop.examples.encode import encode_classification, encode_prompt
 from tuneloop.examples.template import template_of
 from tuneloop.examples.think import split_think
@@ -25,8 +25,7 @@ def load_run_model(folder: RunFolder) -> Tuned:
     Raises:
         RunError: if it has none yet.
     """
-    if not (folder.model / "args.json").exists():
-        raise RunError(f"{folder.path} holds no trained model yet", fix="Run `tuneloop train` or `tuneloop run` first")
+    folder.require_model()
     return load_tuned(folder.model)
 
 
@@ -70,7 +69,9 @@ def answer_rows(tuned: Tuned, rows: Sequence[Row], *, max_new_tokens: int) -> li
     found = []
     network: Any = tuned.model
     for head, answer in zip(
-        heads, generate(network, tuned.tokenizer, prompts, max_new_tokens=max_new_tokens), strict=True
+        heads,
+        generate(network, tuned.tokenizer, prompts, max_new_tokens=max_new_tokens, title="answering"),
+        strict=True,
     ):
         thought = split_think(answer.text, opened_by_prompt=opened)
         found.append(head | {"predicted": thought.answer, "thought": thought.thought, "stopped": answer.stopped})
@@ -122,13 +123,23 @@ class Chat:
         )
         streamer = TextIteratorStreamer(self.tuned.tokenizer, skip_prompt=True, skip_special_tokens=True)
         network: Any = self.tuned.model
-        options = {"max_new_tokens": max_new_tokens, "streamer": streamer}
-        worker = Thread(target=generate, args=(network, self.tuned.tokenizer, [prompt]), kwargs=options, daemon=True)
+        failed: list[Exception] = []
+
+        def answer() -> None:
+            try:
+                generate(network, self.tuned.tokenizer, [prompt], max_new_tokens=max_new_tokens, streamer=streamer)
+            except Exception as error:
+                failed.append(error)
+                streamer.end()  # or the loop below would wait for ever
+
+        worker = Thread(target=answer, daemon=True)
         worker.start()
         said = ""
         for piece in streamer:
             said += piece
             yield piece
         worker.join()
+        if failed:
+            raise failed[0]
         opened = self.template.opened_by_prompt(think)
         self.turns = [*turns, Message("assistant", split_think(said, opened_by_prompt=opened).answer)]

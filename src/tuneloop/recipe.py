@@ -189,6 +189,8 @@ class Recipe(Section):
     def _sections_fit(self) -> Recipe:
         if self.train.metric_for_best_model == "accuracy" and self.task.type != "classification":
             raise ValueError("train.metric_for_best_model: accuracy needs task.type: classification; use loss")
+        if self.train.head_learning_rate is not None and self.task.type != "classification":
+            raise ValueError("train.head_learning_rate: a generation task has no head; remove it")
         foreign = {"bleu", "rouge_l", "think"} if self.task.type == "classification" else {"macro_f1", "micro_f1"}
         wrong = sorted(foreign & set(self.evaluate.metrics or []))
         if wrong:

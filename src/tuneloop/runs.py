@@ -82,6 +82,22 @@ class RunFolder:
         """The manifest's entries, {} before the first station ran."""
         return dict(read_json(self.manifest)["stations"]) if self.manifest.exists() else {}
 
+    def require_model(self) -> None:
+        """Refuse a run whose model is missing, or was made from other rows than those that stand there now.
+
+        Raises:
+            RunError: saying what to run.
+        """
+        stations = self.stations()
+        if "train" not in stations or "data" not in stations or not (self.model / "args.json").exists():
+            raise RunError(
+                f"{self.path} holds no trained model yet", fix="Run `tuneloop run` or `tuneloop train` first"
+            )
+        if stations["train"]["data_key"] != stations["data"]["key"]:
+            raise RunError(
+                f"The rows in {self.path} are not those that its model was trained on", fix="Run `tuneloop run` again"
+            )
+
     def record(self, station: str, **entry: Any) -> None:
         """Set a station's entry in the manifest, with time and versions, atomically."""
         stations = self.stations()
@@ -112,13 +128,13 @@ def open_run(run: str | Path) -> RunFolder:
     Raises:
         RunError: if there is none, naming those there are.
     """
-    for path in (Path(run), RUNS / str(run)):
-        if (path / "recipe.yaml").is_file():
+    for path in (RUNS / str(run), Path(run)):
+        if (path / "manifest.json").is_file() and (path / "recipe.yaml").is_file():
             return RunFolder(path)
-    known = sorted(p.parent.name for p in RUNS.glob("*/recipe.yaml"))
+    known = sorted(p.parent.name for p in RUNS.glob("*/manifest.json"))
     raise RunError(
         f"There is no run {str(run)!r}",
-        got="no recipe.yaml there or under runs/",
+        got="no manifest.json there or under runs/",
         allowed=", ".join(known) or "none yet",
         fix="`tuneloop run RECIPE` makes one",
     )

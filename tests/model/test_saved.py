@@ -35,8 +35,9 @@ CLASSIFICATION = [
     (architecture, method, pooling, attention)
     for architecture in ("llama", "qwen2", "bert")
     for method in sorted(METHODS)
-    for pooling, attention in (("mean", "causal"), ("last", "causal"), ("mean", "bidirectional"), ("last", "bidirectional"))
-]  # fmt: skip
+    for pooling in ("mean", "last")
+    for attention in ("causal", "bidirectional")
+]
 
 
 @pytest.fixture(scope="module")

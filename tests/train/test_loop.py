@@ -145,8 +145,11 @@ def test_every_row_is_seen_once_an_epoch_in_another_order(tmp_path):
     )
     state = train(model, make_job("generation", rows, tmp_path, num_train_epochs=3), validate=None)
     assert [sorted(seen[i : i + 10]) for i in (0, 10, 20)] == [sorted(LENGTHS)] * 3
-    orders = [tuple(epoch_order(10, 3, epoch)) for epoch in range(3)]
-    assert len(set(orders)) == 3
+    cuts = [(at + start, at + end) for at in (0, 10, 20) for start, end in ((0, 4), (4, 8), (8, 10))]
+    steps = [sorted(seen[start:end]) for start, end in cuts]
+    orders = [epoch_order(10, 3, epoch) for epoch in range(3)]
+    assert steps == [sorted(LENGTHS[i] for i in order[at : at + 4]) for order in orders for at in (0, 4, 8)]
+    assert steps[0] != steps[3] != steps[6], "another order in each epoch"
     assert (state.step, state.tokens) == (9, 3 * sum(LENGTHS))
 
 
@@ -198,9 +201,15 @@ def scripted(scores: list[float], seen: list, *, metric: str = "loss"):
 
 @pytest.mark.parametrize(
     ("metric", "scores", "best"),
-    [("loss", [3.0, 1.0, 2.0], 2), ("loss", [1.0, 2.0, 3.0], 1), ("loss", [3.0, 2.0, 1.0], 3), ("loss", [2.0, 2.0, 2.0], 1),
-     ("accuracy", [0.1, 0.9, 0.3], 2), ("accuracy", [0.1, 0.2, 0.3], 3)],
-)  # fmt: skip
+    [
+        ("loss", [3.0, 1.0, 2.0], 2),
+        ("loss", [1.0, 2.0, 3.0], 1),
+        ("loss", [3.0, 2.0, 1.0], 3),
+        ("loss", [2.0, 2.0, 2.0], 1),
+        ("accuracy", [0.1, 0.9, 0.3], 2),
+        ("accuracy", [0.1, 0.2, 0.3], 3),
+    ],
+)
 def test_the_best_weights_are_kept(metric, scores, best, tmp_path):
     rows, seen = examples_of("classification", LENGTHS[:4]), []
     model = network("classification")
@@ -232,9 +241,14 @@ def test_without_a_figure_for_the_metric_the_last_weights_are_kept(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "saved"),
-    [({}, [3, 6]), ({"save_steps": 2}, [2, 4, 6]), ({"eval_steps": 4}, [4, 6]), ({"eval_steps": 5, "save_steps": 3}, [3, 6]),
-     ({"save_steps": 100}, [6])],
-)  # fmt: skip
+    [
+        ({}, [3, 6]),
+        ({"save_steps": 2}, [2, 4, 6]),
+        ({"eval_steps": 4}, [4, 6]),
+        ({"eval_steps": 5, "save_steps": 3}, [3, 6]),
+        ({"save_steps": 100}, [6]),
+    ],
+)
 def test_checkpoints_are_written_when_due(changes, saved, tmp_path, monkeypatch):
     from tuneloop.train import loop
 

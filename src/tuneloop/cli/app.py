@@ -13,12 +13,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tuneloop import __version__
 from tuneloop.errors import TuneloopError
 
+
+class _Verbs(TyperGroup):
+    """Says why a verb was stopped; typer would swallow the words and the exit status with them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            print(f"\n{stop if str(stop) else 'stopped'}", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
-    name="tuneloop", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=_Verbs, name="tuneloop", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="From raw domain rows to a tuned, scored DeepSeek R1, from one recipe.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
@@ -39,15 +54,14 @@ def main() -> None:
     # Notices of libraries to their own developers.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|torch")
     try:
-        app(standalone_mode=False)
+        ended = app(standalone_mode=False)  # the status of typer.Exit, or what the verb returned: nothing
     except TuneloopError as error:
         from tuneloop.terminal import err
 
         err.print("[bold red]error:[/bold red] ", end="")
         err.print(str(error), markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'stopped'}", file=sys.stderr)
+    except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +73,8 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         _usage_or_raise(error)
+    else:
+        sys.exit(ended if isinstance(ended, int) else 0)
 
 
 def _usage_or_raise(error: Exception) -> None:

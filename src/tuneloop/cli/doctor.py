@@ -24,7 +24,7 @@ def examine(recipe_path: Path | None, overrides: list[str] | None) -> dict[str, 
         recipe_path: A recipe to plan for, or None.
         overrides: `section.key=value` each.
     """
-    found: dict[str, Any] = {"machine": _machine(), "versions": _versions(), "faults": [], "advice": []}
+    found: dict[str, Any] = {"machine": _machine(), "versions": _versions(), "faults": [], "warnings": [], "advice": []}
     found["faults"] += [
         f"{name} {have} is older than {FLOORS[name]}: pip install -U {name}"
         for name, have in found["versions"].items()
@@ -77,13 +77,14 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.safety import check_folder
     from tuneloop.model.source import resolve
+    from tuneloop.rows.locate import expand_variables
     from tuneloop.rows.prepare import prepare_rows
     from tuneloop.stations import encode_rows
     from tuneloop.train.optim import warmup_length
     from tuneloop.train.plan import estimate_memory, micro_batch_tokens, sizes_of, training_flops
 
     prepared = prepare_rows(recipe, home)
-    source = resolve(recipe.model.name_or_path, recipe.model.revision, relative_to=home)
+    source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     examples = encode_rows(recipe, prepared.train, load_tokenizer(source), prepared.labels)
     facts = check_trained(examples, recipe.task.type)
     rows = recipe.train.per_device_train_batch_size * recipe.train.gradient_accumulation_steps
@@ -108,17 +109,16 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
         "rows": len(examples), "steps": steps, "tokens": tokens, "trained_tokens": trained, "warmup_steps": warmup,
         "trainable_parameters": sizes.trainable, "parameters": sizes.blocks + sizes.vocabulary,
         "flops": flops, "peak_memory_gib": round(peak / GIB, 2),
-        # The plain path reaches 0.4 to 0.7 of the machine's matrix products (benchmarks/results).
+        # A plain path reaches about 0.4 to 0.7 of the machine's matrix products.
         "minutes": [round(best / 0.7 / 60, 1), round(best / 0.4 / 60, 1)],
     }  # fmt: skip
 
 
 def _advise(recipe: Recipe, steps: int, warmup: int, peak: float, found: dict[str, Any]) -> None:
     advice = found["advice"]
-    if warmup > 0.1 * steps:
-        found["faults"].append(
-            f"warm-up takes {warmup} of {steps} steps ({warmup / steps:.0%}): "
-            f"set train.warmup_steps to at most {steps // 10}"
+    if warmup > math.ceil(0.1 * steps):
+        found["warnings"].append(
+            f"warm-up takes {warmup} of {steps} steps ({warmup / steps:.0%}): set train.warmup_steps to 0.1 or less"
         )
     rate = recipe.train.learning_rate
     if not 3e-5 <= rate <= 5e-5:
@@ -154,6 +154,8 @@ def print_examination(found: dict[str, Any]) -> None:
         out.print(f"needs     about {plan['peak_memory_gib']} GiB and {low} to {high} minutes of training")
     for line in found["faults"]:
         out.print(f"[red]fault[/red]     {line}")
+    for line in found["warnings"]:
+        out.print(f"[yellow]warning[/yellow]   {line}")
     for line in found["advice"]:
         out.print(f"[yellow]advice[/yellow]    {line}")
     if not found["faults"]:

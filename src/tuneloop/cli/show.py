@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -29,15 +33,19 @@ def print_score_table(scores: dict[str, Any]) -> None:
     figures = list(dict.fromkeys(name for model in scores["models"].values() for name in model["metrics"]))
     # With one label a row micro F1 is the accuracy: one column says both.
     figures = [name for name in figures if name != "micro_f1" or "accuracy" not in figures]
-    table = Table(title=f"{scores['data']['name']}: {scores['data']['rows']} test rows, 95 % intervals")
-    table.add_column("model", no_wrap=True)
-    for name in (*figures, "p50 latency", "rows"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, model in scores["models"].items():
-        cells = [figure_text(model["metrics"][f], share=f != "loss") if f in model["metrics"] else "-" for f in figures]
-        latency = f"{model['latency_ms']['p50']:.1f} ms" if "latency_ms" in model else "-"
-        style = "bold" if name == "tuned" else None
-        table.add_row(name, *cells, latency, str(model["rows"]), style=style)
+    title = f"{scores['data']['name']}: {scores['data']['rows']} test rows, 95 % intervals"
+    table = Table(title=escape(title))  # figures down, models across: a narrow terminal folds the cells, not the names
+    table.add_column("")
+    models = scores["models"].values()
+    for name in scores["models"]:
+        table.add_column(name, justify="right", style="bold" if name == "tuned" else None)
+    for name in figures:
+        found = [model["metrics"].get(name) for model in models]
+        table.add_row(name, *[figure_text(figure, share=name != "loss") if figure else "-" for figure in found])
+    if any("latency_ms" in model for model in models):
+        timed = [f"{model['latency_ms']['p50']:.1f} ms" if "latency_ms" in model else "-" for model in models]
+        table.add_row("p50 latency", *timed)
+    table.add_row("rows", *[str(model["rows"]) for model in models])
     out.print(table)
     for gap in scores["comparisons"]:
         if gap["metric"] in ("accuracy", "rouge_l", "loss"):
@@ -50,7 +58,7 @@ def comparison_text(gap: dict[str, Any]) -> str:
     low, high = factor * gap["low"], factor * gap["high"]
     colour = {"better": "green", "worse": "red"}.get(gap["verdict"], "yellow")
     return (
-        f"{gap['a']} against {gap['b']}: {gap['metric']} {factor * gap['difference']:+.2f}{unit}"
+        f"{escape(gap['a'])} against {escape(gap['b'])}: {gap['metric']} {factor * gap['difference']:+.2f}{unit}"
         f" \\[{low:+.2f}, {high:+.2f}] on {gap['n']} rows: [{colour}]{gap['verdict']}[/{colour}]"
     )
 
@@ -69,13 +77,21 @@ def print_summary(folder: RunFolder) -> None:
             out.print(
                 f"[yellow]The {rival} is better than the tuned model on these rows: it is the better buy.[/yellow]"
             )
-    kind = "predict" if scores["task"] == "classification" else "chat"
-    example = f"tuneloop predict {folder.path.name} FILE" if kind == "predict" else f"tuneloop chat {folder.path.name}"
-    out.print(f"\nreport  {folder.report.resolve()}")
+    program, name = _program(), folder.path.name
+    out.print(f"\nreport  {folder.report.resolve().as_uri()}", markup=False)
     out.print("next:", style="bold")
-    out.print(f"  open {folder.report}", highlight=False)
-    out.print(f"  {example}")
-    out.print(f"  tuneloop merge {folder.path.name}")
+    for command in (f"chat {name}", f"predict {name} {folder.data / 'test.parquet'} -n 5", f"merge {name}"):
+        out.print(f"  {program} {command}", markup=False)
+
+
+def _program() -> str:
+    """What the user typed to get here, so that the next command can be typed in the same way."""
+    typed = Path(sys.argv[0])
+    if typed.name != "tuneloop":
+        return "tuneloop"
+    if shutil.which("tuneloop") == str(typed):
+        return "tuneloop"
+    return os.path.relpath(typed) if typed.is_relative_to(Path.cwd()) else str(typed)
 
 
 def print_data_report(folder: RunFolder, report: dict[str, Any]) -> None:
@@ -84,7 +100,7 @@ def print_data_report(folder: RunFolder, report: dict[str, Any]) -> None:
     for split, counts in report["counts"].items():
         out.print(f"{split:<10} " + ", ".join(f"{k} {_count_text(v)}" for k, v in counts.items()))
     for warning in report.get("warnings", []):
-        out.print(f"[yellow]warning[/yellow] {warning}")
+        out.print(f"[yellow]warning[/yellow] {escape(warning)}")
     for bad in report.get("bad", [])[:10]:
         out.print(str(bad), markup=False)
     out.print(f"rows    {folder.data}")
@@ -103,7 +119,7 @@ def print_comparison(found: dict[str, Any]) -> None:
     table = Table()
     table.add_column("figure")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for figure in figures:
         cells = [run["metrics"].get(figure) for run in found["runs"].values()]
         table.add_row(figure, *[figure_text(c, share=figure != "loss") if c else "-" for c in cells])
@@ -116,15 +132,20 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     """Print `count` training rows as the model will see them: trained tokens green, masked ones grey."""
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.source import resolve
+    from tuneloop.rows.locate import expand_variables
     from tuneloop.rows.prepare import prepare_rows
     from tuneloop.stations import encode_rows
 
     recipe, home = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
     prepared = prepare_rows(recipe, home)
-    tokenizer = load_tokenizer(resolve(recipe.model.name_or_path, recipe.model.revision, relative_to=home))
+    tokenizer = load_tokenizer(
+        resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
+    )
     examples = encode_rows(recipe, prepared.train, tokenizer, prepared.labels)
     for row, example in list(zip(prepared.train, examples, strict=True))[:count]:
-        out.print(f"\n[bold]{row.source}[/bold]" + ("  [red]cut at max_length[/red]" if example.truncated else ""))
+        out.print(
+            f"\n[bold]{escape(row.source)}[/bold]" + ("  [red]cut at max_length[/red]" if example.truncated else "")
+        )
         out.print(_coloured(tokenizer, example.input_ids, example.labels, row, recipe.task.type))
     tokens = sum(len(e.input_ids) for e in examples)
     trained = sum(sum(x != -100 for x in e.labels) for e in examples)

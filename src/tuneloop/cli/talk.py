@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tuneloop.prediction import Chat
 from tuneloop.runs import open_run
 from tuneloop.terminal import out, say
@@ -17,9 +19,10 @@ def talk(run: str, *, max_new_tokens: int) -> None:
     say("loading ...")
     chat = Chat(open_run(run))
     say("type a message; /reset forgets the turns, /exit ends")
+    prompt = "> " if sys.stdin.isatty() else ""  # piped questions leave only the answers on stdout
     while True:
         try:
-            text = input("> ").strip()
+            text = input(prompt).strip()
         except EOFError:
             return
         if text in ("/exit", "/quit"):

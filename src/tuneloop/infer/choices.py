@@ -87,14 +87,22 @@ class ChoiceScorer:
         tokenizer: Its tokenizer.
         template: Its chat template.
         labels: The user's own strings.
+        max_length: Tokens of a row's text that are read, as the tuned model reads them; None: all.
 
     Raises:
         DataError: if a label has no tokens.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: Template, labels: Sequence[str]
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        template: Template,
+        labels: Sequence[str],
+        *,
+        max_length: int | None = None,
     ) -> None:
+        self.max_length = max_length
         self.model, self.tokenizer, self.template, self.labels = model, tokenizer, template, list(labels)
         tokens = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
         if not all(tokens):
@@ -120,9 +128,16 @@ class ChoiceScorer:
         think = "empty" if self.template.kind == "r1" else "keep"
         return encode_prompt([message], self.tokenizer, self.template, think=think, max_length=1 << 20)
 
+    def _cut(self, text: str) -> str:
+        """The text up to the last token that is read."""
+        if self.max_length is None:
+            return text
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return text if len(found) <= self.max_length else text[: found[self.max_length - 1][1]]
+
     def score(self, text: str) -> np.ndarray:
         """Mean log-likelihood a token of each label, (C,) float64, nats."""
-        prompt = self._prompt(text)
+        prompt = self._prompt(self._cut(text))
         past = len(self.prefix)
         if prompt[:past] != self.prefix:
             raise DataError(

@@ -28,14 +28,16 @@ def class_probabilities(
     Returns:
         (N, C) float32, in the order of `examples`.
     """
-    place = {id(example): index for index, example in enumerate(examples)}
+    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].input_ids))  # that of micro_batches
     result = np.zeros((len(examples), len(model.labels)), dtype=np.float32)
     device = model.head.weight.device
     parts = micro_batches(list(examples), max_tokens or tokens_at_once(device))
-    with torch.inference_mode(), progress(title or "scoring", len(examples)) as bar:
+    done = 0
+    with torch.inference_mode(), progress(title, len(examples)) as bar:
         for part in parts:
             batch = collate(part, pad_token_id).to(device)
             logits = model(batch.input_ids, batch.attention_mask)  # (B, C)
-            result[[place[id(example)] for example in part]] = logits.softmax(-1).cpu().numpy()
+            result[order[done : done + len(part)]] = logits.softmax(-1).cpu().numpy()
+            done += len(part)
             bar.advance(len(part))
     return result

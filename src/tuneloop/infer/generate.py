@@ -75,7 +75,7 @@ def generate(
     results: list[Generated | None] = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     stops = stop_tokens(model, tokenizer)
-    with progress(title or "generating", len(prompts), unit="tokens") as bar:
+    with progress(title, len(prompts), unit="tokens") as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             answers = _one_batch(model, tokenizer, [prompts[i] for i in chosen], max_new_tokens, stops, streamer)

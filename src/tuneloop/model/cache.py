@@ -93,6 +93,12 @@ def weights_sha256(folder: Path) -> str:
     return sha256_json({file.name: _sha256(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files})
 
 
+def settings_sha256(folder: Path) -> str:
+    """One sha256 for what a model computes with besides its weights: config, tokenizer, chat template."""
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.txt")
+    return sha256_json({name: sha256_file(folder / name) for name in names if (folder / name).is_file()})
+
+
 @lru_cache(maxsize=256)
 def _sha256(file: Path, size: int, changed: int) -> str:
     del size, changed  # they are the cache's key: a changed file is read again

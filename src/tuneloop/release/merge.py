@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from tuneloop.disk import exclusive
 from tuneloop.errors import CheckFailed, RunError
 from tuneloop.examples.encode import encode_prompt
 from tuneloop.examples.template import template_of
@@ -60,7 +61,16 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
         raise RunError(
             f"{target} holds other files, which a merged model would replace", fix="Name a new or empty folder"
         )
-    tuned = load_tuned(folder.model)
+    if target.resolve() == folder.model.resolve():
+        raise RunError(f"{target} holds the adapter itself", fix="Name another folder")
+    with exclusive(folder.path):
+        return _merge(folder, target, tolerance)
+
+
+def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
+    folder.require_model()
+    # In float32 whatever the model was tuned in: bfloat16 would round small updates away in the sum.
+    tuned = load_tuned(folder.model, dtype="float32")
     network = tuned.model.backbone if isinstance(tuned.model, Classifier) else tuned.model
     if not isinstance(network, PeftModel):
         raise RunError(
@@ -82,7 +92,7 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
             allowed=f"at most {tolerance:.0e} over {len(inputs)} prompts of the run",
             fix="Serve the adapter as it is; nothing was written",
         )
-    args = tuned.args | {"method": "full", "merged": True}
+    args = tuned.args | {"method": "full", "merged": True, "dtype": "float32"}
     recipe = folder.load_recipe()
     recipe = recipe.model_copy(update={"adapt": recipe.adapt.model_copy(update={"method": "full"})})
     save_tuned(target, merged, tuned.tokenizer, args, model_card(recipe, args, tuned.labels))

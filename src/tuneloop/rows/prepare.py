@@ -103,7 +103,7 @@ def prepare_rows(recipe: Recipe, folder: Path) -> Prepared:
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in labels_of(row)})
         _refuse_one_class(labels, train)
-        warnings += _unknown_labels(sides, labels)
+        warnings += unknown_labels(sides, labels)
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings)
     return Prepared(train, splits.validation, splits.test, dropped, repairs, labels, report)
 
@@ -200,7 +200,7 @@ def _refuse_one_class(labels: list[str], train: list[Row]) -> None:
         )  # fmt: skip
 
 
-def _unknown_labels(sides: dict[Split, list[Row]], labels: list[str]) -> list[str]:
+def unknown_labels(sides: dict[Split, list[Row]], labels: list[str]) -> list[str]:
     """One warning for each held-out side with labels that training lacks; an error where most rows have one."""
     known = set(labels)
     warnings: list[str] = []

@@ -24,6 +24,7 @@ from tuneloop.infer.choices import ChoiceScorer, choice_prompt, choose
 from tuneloop.infer.classify import class_probabilities
 from tuneloop.infer.generate import Generated, generate
 from tuneloop.loss.total import generation_loss
+from tuneloop.memory import peak_memory_mb, reset_peak_memory
 from tuneloop.model.encoder import MINILM, load_encoder
 from tuneloop.model.heads import Classifier
 from tuneloop.model.saved import Tuned
@@ -37,7 +38,7 @@ from tuneloop.score.floor import (
     fit_nearest_embedding,
     fit_nearest_text,
 )
-from tuneloop.score.speed import peak_memory_mb, query_seconds, reset_peak_memory, throughput
+from tuneloop.score.speed import query_seconds, throughput
 from tuneloop.terminal import progress, say, warn
 
 UNREAD_ABOVE = 0.2  # an encoder without a word for every fifth token does not read the language
@@ -106,13 +107,18 @@ def label_of(row: Row) -> str:
     return row.label[0] if isinstance(row.label, tuple) else row.label or ""
 
 
+def _taught(rows: Sequence[Row], task: str) -> list[Row]:
+    """Rows that say what is expected of them; plain-text rows do not."""
+    return [row for row, answer in zip(rows, answers_of(rows, task), strict=True) if answer]
+
+
 def floor_contender(exam: Exam) -> Contender:
     """TF-IDF + LinearSVC, or the nearest training row's answer; it learns on the validation rows too, it needs none."""
-    known = [*exam.train, *exam.validation]
+    known = _taught([*exam.train, *exam.validation], exam.task)
     texts, answers = [row.question for row in known], answers_of(known, exam.task)
     rival = fit_floor(texts, answers) if exam.task == "classification" else fit_nearest_text(texts, answers)
     asked = [row.question for row in exam.test[: exam.max_rows]]
-    return _ask("floor", rival, asked, asked, "scikit-learn", exam.latency)
+    return _ask("floor", rival, asked, "scikit-learn", exam.latency)
 
 
 def encoder_contender(exam: Exam) -> Contender | None:
@@ -122,17 +128,15 @@ def encoder_contender(exam: Exam) -> Contender | None:
     except TuneloopError as error:
         warn(f"the encoder row is left out: {error}")
         return None
-    texts = [row.question for row in exam.train]
+    train, validation = _taught(exam.train, exam.task), _taught(exam.validation, exam.task)
+    texts = [row.question for row in train]
     unread = encoder.unread_share(texts)
     if unread > UNREAD_ABOVE:
         say(f"the encoder row is left out: {unread:.0%} of the training rows' tokens are unknown to {MINILM}")
         return None
     say("encoder: embedding the rows")
-    known, answers = encoder.embed(texts), answers_of(exam.train, exam.task)
-    held, held_answers = (
-        encoder.embed([row.question for row in exam.validation]),
-        answers_of(exam.validation, exam.task),
-    )
+    known, answers = encoder.embed(texts), answers_of(train, exam.task)
+    held, held_answers = encoder.embed([row.question for row in validation]), answers_of(validation, exam.task)
     both, both_answers = np.concatenate([known, held]), [*answers, *held_answers]
     if exam.task == "classification":
         c = choose_regularisation(known, answers, held, held_answers) if held_answers else 10.0
@@ -144,17 +148,15 @@ def encoder_contender(exam: Exam) -> Contender | None:
     def answer(some: Any) -> Answers:
         return rival(encoder.embed([some] if isinstance(some, str) else some))
 
-    return _ask("encoder", answer, asked, asked, f"transformers {MINILM} + scikit-learn", exam.latency)
+    return _ask("encoder", answer, asked, f"transformers {MINILM} + scikit-learn", exam.latency)
 
 
-def _ask(
-    name: str, rival: Rival, asked: Sequence[str], queries: Sequence[Any], backend: str, latency: bool
-) -> Contender:
+def _ask(name: str, rival: Rival, asked: Sequence[str], backend: str, latency: bool) -> Contender:
     reset_peak_memory()
     began = time.monotonic()
     said = rival(list(asked))
     facts = {"throughput": throughput(len(asked), time.monotonic() - began), "peak_memory_mb": peak_memory_mb()}
-    timed = query_seconds(lambda i: rival(queries[i]), min(TIMED["rival"], len(queries))) if latency else []
+    timed = query_seconds(lambda i: rival(asked[i]), min(TIMED["rival"], len(asked))) if latency else []
     return Contender(
         name, list(range(len(asked))), said.texts, backend, said.confidences, [1000 * s for s in timed], facts
     )
@@ -169,7 +171,7 @@ def untuned_contender(
         return _generation("untuned", exam, model, tokenizer, args, count)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     reset_peak_memory(device)
-    scorer = ChoiceScorer(model, tokenizer, template_of(tokenizer), exam.labels)
+    scorer = ChoiceScorer(model, tokenizer, template_of(tokenizer), exam.labels, max_length=args["max_length"])
     texts = [row.question for row in exam.test[:count]]
     began = time.monotonic()
     predicted, shares = choose(scorer, texts)

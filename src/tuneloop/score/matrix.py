@@ -5,6 +5,7 @@ run folder (rows, model)  ->  contenders  ->  scores.json + predictions.parquet
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from tuneloop.disk import atomic_path, read_json, sha256_file, sha256_json, write_json
-from tuneloop.errors import DataError, ModelError, RunError
+from tuneloop.errors import DataError, RunError, TuneloopError
 from tuneloop.model.load import load_model
 from tuneloop.model.safety import ARCHITECTURES
-from tuneloop.model.saved import Tuned, load_base, load_tuned
+from tuneloop.model.saved import load_base, load_tuned
 from tuneloop.recipe import Recipe
-from tuneloop.records import Row
-from tuneloop.rows.prepare import Prepared, load_prepared
+from tuneloop.records import Row, Split
+from tuneloop.rows.clean import normalised
+from tuneloop.rows.prepare import Prepared, load_prepared, unknown_labels
 from tuneloop.rows.read import read_rows
-from tuneloop.runs import RUNS, RunFolder
+from tuneloop.runs import RunFolder
 from tuneloop.score.contenders import (
     Contender,
     Exam,
@@ -42,6 +45,7 @@ from tuneloop.score.metrics import (
     measure,
     per_class,
 )
+from tuneloop.score.overlap import answer_text
 from tuneloop.score.speed import percentiles
 from tuneloop.terminal import say, warn
 
@@ -83,20 +87,24 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
         RunError: if the run has no model yet.
         DataError: if there is nothing to score, or most test labels are unknown to training.
     """
-    if not (folder.model / "args.json").exists():
-        raise RunError(f"{folder.path} holds no trained model yet", fix="Run `tuneloop train` or `tuneloop run` first")
-    recipe, prepared, tuned = folder.load_recipe(), load_prepared(folder), load_tuned(folder.model)
+    folder.require_model()
+    recipe, prepared, args = folder.load_recipe(), load_prepared(folder), read_json(folder.model / "args.json")
     tested = _test_rows(recipe, prepared, data)
+    answerable = sum(bool(answer) for answer in answers_of(tested.rows, recipe.task.type))
     exam = Exam(
-        recipe.task.type, prepared.train, prepared.validation, tested.rows, tuned.labels,
-        recipe.evaluate.max_rows or len(tested.rows), recipe.evaluate.max_new_tokens, recipe.evaluate.latency,
+        recipe.task.type, prepared.train, prepared.validation, tested.rows, prepared.labels,
+        min(answerable, recipe.evaluate.max_rows or answerable), recipe.evaluate.max_new_tokens,
+        recipe.evaluate.latency,
     )  # fmt: skip
-    contenders = _ask_all(exam, recipe, tuned)
-    scores = _scores(exam, recipe, tested, contenders, tuned.args["template_hash"])
+    contenders = _ask_all(exam, recipe, args, folder)
+    scores = _scores(exam, recipe, tested, contenders, args["template_hash"])
     saved = folder.stations().get("train", {}).get("saved_against_full", {}) | measured_against_full(folder)
     if saved:
         scores["saved_against_full"] = saved
-    target = folder.path if data is None else folder.path / "evaluations" / data.stem
+    target = folder.path
+    if data is not None:
+        target = folder.path / "evaluations" / f"{data.stem}-{tested.sha256[:8]}"
+        say(f"scores: {target / 'scores.json'}")
     target.mkdir(parents=True, exist_ok=True)
     _write_predictions(target / "predictions.parquet", exam, contenders)
     write_json(target / "scores.json", scores)
@@ -107,7 +115,7 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
 
 def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRows:
     if data is None:
-        rows = sorted(prepared.test, key=lambda row: row.id)
+        rows = _in_order(prepared.test)
         name, digest = recipe.data.test if isinstance(recipe.data.test, str) else recipe.data.train, ""
         digest = sha256_json([row.id for row in rows])
         return TestRows(Path(name).name, digest, rows)
@@ -118,33 +126,53 @@ def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRow
         warn(f"{len(reading.bad)} rows of {data} cannot be read and are not scored; the first: {reading.bad[0]}")
     if not reading.rows:
         raise DataError(f"{data} holds no row to score", fix="Check data.columns and data.where of the run's recipe")
-    return TestRows(
-        data.name, sha256_file(data) if data.is_file() else "", sorted(reading.rows, key=lambda row: row.id)
-    )
+    if recipe.task.type == "classification":
+        sides: dict[Split, list[Row]] = {"train": prepared.train, "validation": [], "test": reading.rows}
+        for warning in unknown_labels(sides, prepared.labels):
+            warn(warning)
+    asked = {normalised(row.question) for row in prepared.train}
+    seen = sum(normalised(row.question) in asked for row in reading.rows)
+    if seen:
+        warn(
+            f"{seen} of {len(reading.rows)} rows of {data} ask what a training row asks: their scores flatter the model"
+        )
+    return TestRows(data.name, sha256_file(data), _in_order(reading.rows))
 
 
-def _ask_all(exam: Exam, recipe: Recipe, tuned: Tuned) -> list[Contender]:
-    """Floor, encoder, untuned, tuned, cheapest first; those that cannot answer are left out, said aloud."""
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """By id, which is as good as chance; rows that nothing is expected of (plain text) last: only their loss counts."""
+    return sorted(rows, key=lambda row: (not (row.label or row.answer), row.id))
+
+
+def _ask_all(exam: Exam, recipe: Recipe, args: dict[str, Any], folder: RunFolder) -> list[Contender]:
+    """Floor, encoder, untuned, tuned; those that cannot answer are left out, said aloud.
+
+    Each model is loaded when its turn comes and freed before the next, so that its peak memory is its own.
+    """
     say(f"scoring {len(exam.test)} test rows: floor, encoder, untuned, tuned")
-    contenders = [floor_contender(exam)]
-    encoder = encoder_contender(exam)
-    if encoder is not None:
-        contenders.append(encoder)
-    if recipe.evaluate.untuned_rows:
-        try:
-            base = load_model(load_base(tuned.args), dtype=tuned.args["dtype"], head=True)
-        except ModelError as error:
-            if ARCHITECTURES[tuned.args["architecture"]] != "bert":
-                raise
-            say(f"the untuned row is left out: {error}")
-        else:
-            device = next(tuned.model.parameters()).device
-            base.model.to(device)  # type: ignore[arg-type]
-            contenders.append(
-                untuned_contender(exam, base.model, base.tokenizer, recipe.evaluate.untuned_rows, tuned.args)
-            )
-    contenders.append(tuned_contender(exam, tuned))
+    contenders: list[Contender] = []
+    if exam.max_rows:
+        contenders.append(floor_contender(exam))
+        encoder = encoder_contender(exam)
+        if encoder is not None:
+            contenders.append(encoder)
+    if recipe.evaluate.untuned_rows and ARCHITECTURES[args["architecture"]] == "bert":
+        say("the untuned row is left out: an encoder (BERT) has no words of its own to answer with")
+    elif recipe.evaluate.untuned_rows:
+        base = load_model(load_base(args), dtype=args["dtype"], head=True)
+        base.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+        contenders.append(untuned_contender(exam, base.model, base.tokenizer, recipe.evaluate.untuned_rows, args))
+        del base
+    _free()
+    contenders.append(tuned_contender(exam, load_tuned(folder.model)))
     return contenders
+
+
+def _free() -> None:
+    """Give back what the contenders so far held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _scores(
@@ -175,12 +203,12 @@ def _model_scores(exam: Exam, contender: Contender, expected: list[str], names: 
         entry["metrics"]["loss"] = loss_figure(*contender.losses, seed=seed)
     if exam.task == "classification":
         labels, counts = confusion_matrix(contender.predicted, wanted)
-        entry["per_class"] = per_class(contender.predicted, wanted)
+        entry["per_class"] = per_class(contender.predicted, wanted, seed=seed)
         entry["confusion"] = {"labels": labels, "counts": counts.tolist()}
         if contender.confidences is not None and contender.name in CALIBRATED:
             right = [p == w for p, w in zip(contender.predicted, wanted, strict=True)]
             entry["calibration"] = calibration(contender.confidences, right, seed=seed)
-    elif "think" in names and contender.name in ("untuned", "tuned"):
+    elif contender.name in ("untuned", "tuned"):
         entry["think"] = {"opened_by_prompt": contender.opened_by_prompt}
     if contender.latency:
         entry["latency_ms"] = percentiles([ms / 1000 for ms in contender.latency]) | {"n": len(contender.latency)}
@@ -197,7 +225,7 @@ def _comparisons(
         if other is tuned:
             continue
         shared = sorted(set(tuned.rows) & set(other.rows))
-        pairs = [[dict(zip(c.rows, c.predicted, strict=True))[i] for i in shared] for c in (tuned, other)]
+        pairs = [[said[i] for i in shared] for said in (_said(tuned, exam.task), _said(other, exam.task))]
         for metric in COMPARED[exam.task]:
             if metric in names and shared:
                 gap = difference(metric, [pairs[0]], [pairs[1]], [expected[i] for i in shared], Options(seed=seed))
@@ -206,6 +234,14 @@ def _comparisons(
             gap = loss_difference(tuned.losses[0], other.losses[0], tuned.losses[1], seed=seed)
             found.append({"a": "tuned", "b": other.name, "metric": "loss", "n": len(tuned.losses[0]), **gap.as_dict()})
     return found
+
+
+def _said(contender: Contender, task: str) -> dict[int, str]:
+    """Test row -> what is compared: the label, or the answer behind the reasoning."""
+    texts = contender.predicted
+    if task == "generation":
+        texts = [answer_text(text, opened=contender.opened_by_prompt) for text in texts]
+    return dict(zip(contender.rows, texts, strict=True))
 
 
 def _write_predictions(path: Path, exam: Exam, contenders: Sequence[Contender]) -> None:
@@ -233,8 +269,11 @@ def _write_predictions(path: Path, exam: Exam, contenders: Sequence[Contender]) 
 def measured_against_full(folder: RunFolder) -> dict[str, float]:
     """Peak memory and seconds saved, where a run that tuned everything on the same rows, model and epochs exists."""
     ours = folder.stations().get("train", {})
-    for path in sorted(folder.path.parent.glob("*/manifest.json")) or sorted(RUNS.glob("*/manifest.json")):
-        full = read_json(path)["stations"].get("train", {})
+    for path in sorted(folder.path.parent.glob("*/manifest.json")):
+        try:
+            full = RunFolder(path.parent).stations().get("train", {})
+        except (TuneloopError, KeyError):
+            continue  # somebody else's folder
         if (
             full.get("method") != "full"
             or ours.get("method") == "full"
@@ -255,36 +294,52 @@ def compare_runs(folders: Sequence[RunFolder]) -> dict[str, Any]:
         folders: At least two runs that were scored.
 
     Returns:
-        {"runs": {name: metrics}, "shared_rows", "comparisons": [...]}; each run is compared with the first.
+        {"task", "runs": {name: figures}, "comparisons": [...]}; each run is compared with the first.
 
     Raises:
-        RunError: if a run was not scored, or was scored under another task or template.
+        RunError: if fewer than two runs are named, or one was not scored or was tuned for another task.
         DataError: if two runs share no test row.
     """
-    if len(folders) < 2:
-        raise RunError("compare takes two runs or more", got=f"{len(folders)}", fix="Name them: tuneloop compare A B")
-    scores = {f.path.name: read_json(f.scores) for f in folders}
-    first = folders[0].path.name
-    found: dict[str, Any] = {"task": scores[first]["task"], "runs": {}, "comparisons": []}
+    names = [folder.path.name for folder in folders]
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise RunError(
+            "compare takes two runs or more, each once", got=", ".join(names) or "none", fix="Name them: compare A B"
+        )
+    scores = {folder.path.name: read_json(folder.scores) for folder in folders}
+    first = scores[names[0]]
+    found: dict[str, Any] = {"task": first["task"], "runs": {}, "comparisons": []}
     for name, entry in scores.items():
-        if entry["task"] != found["task"]:
-            raise RunError(f"{name} and {first} were tuned for other tasks", got=f"{entry['task']} and {found['task']}")
-        found["runs"][name] = {
-            k: entry["models"]["tuned"].get(k) for k in ("metrics", "latency_ms", "throughput", "peak_memory_mb")
-        }
-    tables = {
-        f.path.name: pl.read_parquet(f.predictions).filter(pl.col("tuned_predicted").is_not_null()).unique("id")
-        for f in folders
-    }
-    for other in list(scores)[1:]:
-        joined = tables[first].join(tables[other], on="id", suffix="_other", how="inner").sort("id")
+        if entry["task"] != first["task"]:
+            raise RunError(f"{name} and {names[0]} were tuned for other tasks", got=f"{entry['task']}, {first['task']}")
+        if first["task"] == "generation" and entry["template_hash"] != first["template_hash"]:
+            warn(
+                f"{name} and {names[0]} were prompted through different chat templates: a difference may be theirs"
+            )
+        tuned = entry["models"]["tuned"]
+        kept = ("metrics", "latency_ms", "throughput", "peak_memory_mb")
+        found["runs"][name] = {key: tuned[key] for key in kept if key in tuned}
+    tables = {folder.path.name: _answers(folder, scores[folder.path.name]) for folder in folders}
+    for other in names[1:]:
+        joined = tables[names[0]].join(tables[other], on="id", suffix="_other", how="inner").sort("id")
         if joined.is_empty():
             raise DataError(
-                f"{first} and {other} share no test row, so they cannot be compared",
-                fix="Score both on one file: evaluate --data",
+                f"{names[0]} and {other} share no test row, so they cannot be compared",
+                fix="Give both recipes the same data.test, data.train and seed",
             )
-        a, b = joined["tuned_predicted_other"].to_list(), joined["tuned_predicted"].to_list()
+        a, b = joined["said_other"].to_list(), joined["said"].to_list()
         for metric in COMPARED[found["task"]]:
-            gap = difference(metric, [a], [b], joined["expected"].to_list(), Options(seed=scores[first]["seed"]))
-            found["comparisons"].append({"a": other, "b": first, "metric": metric, "n": len(joined), **gap.as_dict()})
+            gap = difference(metric, [a], [b], joined["expected"].to_list(), Options(seed=first["seed"]))
+            found["comparisons"].append(
+                {"a": other, "b": names[0], "metric": metric, "n": len(joined), **gap.as_dict()}
+            )
     return found
+
+
+def _answers(folder: RunFolder, scores: dict[str, Any]) -> pl.DataFrame:
+    """A run's test rows with what its tuned model said: id, expected, said (the answer behind the reasoning)."""
+    table = pl.read_parquet(folder.predictions).filter(pl.col("tuned_predicted").is_not_null()).unique("id")
+    said = table["tuned_predicted"].to_list()
+    if scores["task"] == "generation":
+        opened = scores["models"]["tuned"].get("think", {}).get("opened_by_prompt", False)
+        said = [answer_text(text, opened=opened) for text in said]
+    return table.select("id", "expected").with_columns(pl.Series("said", said, dtype=pl.String))

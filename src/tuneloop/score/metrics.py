@@ -28,6 +28,7 @@ from tuneloop.score.statistics import (
     Sample,
     Statistic,
     Verdict,
+    bootstrap_band,
     bootstrap_interval,
     group,
     mean_of,
@@ -88,25 +89,39 @@ def _accuracy(predicted: Sequence[str], expected: Sequence[str], options: Option
 def _macro_f1(predicted: Sequence[str], expected: Sequence[str], options: Options) -> Measure:
     """F1 averaged over the classes that stand in a draw, predicted or expected (scikit-learn's rule)."""
     del options
+    _, sample = _class_sums(predicted, expected)
+
+    def statistic(sums: Floats) -> Floats:
+        seen = _seen(sums)
+        return np.asarray(_f1_of(sums).sum(axis=1) / np.maximum((seen > 0).sum(axis=1), 1))
+
+    return Measure(sample, statistic)
+
+
+def _class_sums(predicted: Sequence[str], expected: Sequence[str]) -> tuple[list[str], Sample]:
+    """The classes, sorted, and what a row adds to each one's right answers, expected and predicted rows (3 C sums)."""
     names, codes = np.unique(np.asarray([*expected, *predicted], dtype=object), return_inverse=True)
     count, classes = len(expected), len(names)
     cells, kinds = np.unique(codes[:count].astype(np.int64) * classes + codes[count:], return_inverse=True)
     truth, guess = cells // classes, cells % classes
     rows = np.arange(len(cells))
     hit = truth == guess
-    # The K sums: right answers, expected, predicted of each class.
     columns = np.concatenate([truth[hit], classes + truth, 2 * classes + guess])
     values = csr_array(
         (np.ones(len(columns)), (np.concatenate([rows[hit], rows, rows]), columns)), (len(cells), 3 * classes)
     )
+    return [str(name) for name in names], Sample(kinds.reshape(-1).astype(np.int64), values)
 
-    def statistic(sums: Floats) -> Floats:
-        right, wanted, given = np.split(sums, 3, axis=1)  # (draws, C) each
-        seen = wanted + given
-        f1 = np.divide(2 * right, seen, out=np.zeros_like(seen), where=seen > 0)
-        return np.asarray(f1.sum(axis=1) / np.maximum((seen > 0).sum(axis=1), 1))
 
-    return Measure(Sample(kinds.reshape(-1).astype(np.int64), values), statistic)
+def _seen(sums: Floats) -> Floats:
+    _, wanted, given = np.split(sums, 3, axis=1)  # (draws, C) each
+    return np.asarray(wanted + given)
+
+
+def _f1_of(sums: Floats) -> Floats:
+    """(draws, 3 C) sums -> (draws, C) F1 of each class, 0 where a draw holds none of it."""
+    seen = _seen(sums)
+    return np.divide(2 * np.split(sums, 3, axis=1)[0], seen, out=np.zeros_like(seen), where=seen > 0)
 
 
 def _exact_match(predicted: Sequence[str], expected: Sequence[str], options: Options) -> Measure:
@@ -284,12 +299,19 @@ def confusion_matrix(predicted: Sequence[str], expected: Sequence[str]) -> tuple
     return labels, counts
 
 
-def per_class(predicted: Sequence[str], expected: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Each label's {"precision", "recall", "f1", "support"}.
+def per_class(predicted: Sequence[str], expected: Sequence[str], *, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Each label's {"precision", "recall", "f1", "f1_low", "f1_high", "support"}; the interval is a 95 % bootstrap.
 
-    Precision is absent where a class is never predicted, recall where no row has it: neither was measured; F1 is 0.
+    Precision is absent where a class is never predicted, recall where no row has it; F1 is then 0.
+
+    Args:
+        predicted: N labels given.
+        expected: N labels wanted.
+        seed: Of the bootstrap draws.
     """
     labels, counts = confusion_matrix(predicted, expected)
+    _, sample = _class_sums(predicted, expected)
+    low, high = bootstrap_band(sample, _f1_of, seed=seed)  # (C,) each
     found: dict[str, dict[str, float]] = {}
     for index, label in enumerate(labels):
         right, wanted, given = int(counts[index, index]), int(counts[index].sum()), int(counts[:, index].sum())
@@ -298,7 +320,8 @@ def per_class(predicted: Sequence[str], expected: Sequence[str]) -> dict[str, di
             entry["precision"] = right / given
         if wanted:
             entry["recall"] = right / wanted
-        found[label] = {**entry, "f1": 2 * right / (wanted + given), "support": wanted}
+        interval = {"f1_low": float(low[index]), "f1_high": float(high[index])}
+        found[label] = {**entry, "f1": 2 * right / (wanted + given), **interval, "support": wanted}
     return found
 
 

@@ -151,6 +151,22 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def bootstrap_band(sample: Sample, statistic: Statistic, *, draws: int = DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
+    """95 % percentile bootstrap intervals of many figures of the same draws at once.
+
+    Args:
+        sample: N items.
+        statistic: (draws, K) sums -> (draws, C) figures.
+        draws: Resamples of N items with replacement.
+        seed: Same seed, same intervals.
+
+    Returns:
+        The low and the high ends, (C,) each.
+    """
+    low, high = np.percentile(_figures(sample, statistic, draws, seed), [2.5, 97.5], axis=0)
+    return np.asarray(low), np.asarray(high)
+
+
 def paired_difference(a: ArrayLike, b: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Difference:
     """The difference of two models' mean figure on the same rows, averaged over seeds first.
 

@@ -71,16 +71,9 @@ def save_checkpoint(
     """
     target = folder / f"step-{state['step']:08d}"
     with atomic_folder(target) as temporary:
-        try:
-            save_file(weights, temporary / "weights.safetensors")
-            save_file(optimizer, temporary / "optimizer.safetensors")
-            save_file(random_state(), temporary / "random.safetensors")
-        except OSError:
-            raise
-        except Exception as error:  # safetensors wraps a failed write in its own error type
-            if "No space left" in str(error):
-                raise OSError(28, "No space left on device") from error
-            raise
+        save_file(weights, temporary / "weights.safetensors")
+        save_file(optimizer, temporary / "optimizer.safetensors")
+        save_file(random_state(), temporary / "random.safetensors")
         write_json(temporary / "state.json", state)
         files = sorted(path.name for path in temporary.iterdir())
         write_json(temporary / "manifest.json", {"sha256": {name: sha256_file(temporary / name) for name in files}})

@@ -21,13 +21,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from torch import Tensor, nn
 
 from tuneloop.disk import write_text
-from tuneloop.errors import TrainError
+from tuneloop.errors import RecipeError, TrainError
 from tuneloop.examples.batch import collate, epoch_order, micro_batches
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES, Objective, step_weight
+from tuneloop.memory import peak_memory_mb, reset_peak_memory
 from tuneloop.recipe import Train
 from tuneloop.terminal import Bar, progress, say
 from tuneloop.train.checkpoint import (
@@ -97,6 +100,8 @@ class State:
         best: The best validation score so far, in the recipe's metric; None before the first.
         best_step: The step of the best score.
         validation: The validation figures of the newest look.
+        best_validation: Those of the best step.
+        peak_memory_mb: Peak memory of all sessions of the run, MB (2**20 bytes).
         window: What the next line of the log will tell.
     """
 
@@ -106,6 +111,8 @@ class State:
     best: float | None = None
     best_step: int | None = None
     validation: dict[str, float] = field(default_factory=dict)
+    best_validation: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0
     window: Window = field(default_factory=Window)
 
 
@@ -175,7 +182,7 @@ def train(model: nn.Module, job: Job, *, validate: Validate | None, resume: bool
                 run.save()
             if run.any_rank(stop.asked):
                 run.save()
-                raise Stopped(f"stopped at step {run.state.step} of {run.total_steps}; go on with --resume")
+                raise Stopped(f"stopped at step {run.state.step} of {run.total_steps}; the checkpoint is kept")
     return run.finish()
 
 
@@ -186,6 +193,7 @@ class _Run:
         self.job, self.settings, self.validate, self.model = job, job.settings, validate, model
         self.checkpoints = job.folder / "checkpoints"
         self.accelerator = _accelerator(job)
+        reset_peak_memory(self.accelerator.device.type)
         model.to(self.accelerator.device)
         optimizer = make_optimizer(model, self.settings)
         self.objective, self.optimizer = self.accelerator.prepare(Objective(model, LOSSES[job.task]), optimizer)
@@ -198,13 +206,16 @@ class _Run:
         self.first_weights = snapshot(model)
         self.started_at, self.reach, self.clock = 0, 0.0, time.monotonic()
         self.saved_step: int | None = None
+        self.order: tuple[int, list[int]] = (-1, [])
 
     # -- one optimiser step ---------------------------------------------------------------------------
 
     def rows(self) -> list[Example]:
         """This rank's rows of the step to come; none, where an epoch ends with fewer rows than ranks."""
         epoch, place = divmod(self.state.step, self.steps_per_epoch)
-        order = epoch_order(len(self.job.examples), self.job.seed, epoch)
+        if self.order[0] != epoch:
+            self.order = (epoch, epoch_order(len(self.job.examples), self.job.seed, epoch))
+        order = self.order[1]
         size = self.job.rows_per_step * self.accelerator.num_processes
         chosen = order[place * size : (place + 1) * size]
         return [self.job.examples[i] for i in chosen[self.accelerator.process_index :: self.accelerator.num_processes]]
@@ -223,6 +234,7 @@ class _Run:
         if self.state.step == self.started_at:
             check_gradients(self.model)
         norm = float(self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm))
+        check_loss(norm, self.state.step + 1, "gradient's norm")
         rate = float(self.schedule.get_last_lr()[0])
         self.optimizer.step()
         self.schedule.step()
@@ -291,6 +303,7 @@ class _Run:
                 score = self.state.validation[metric] * (-1.0 if metric == "loss" else 1.0)
                 if self.state.best is None or score > self.state.best:
                     self.state.best, self.state.best_step = score, self.state.step
+                    self.state.best_validation = dict(self.state.validation)
             epoch = self.state.step / self.steps_per_epoch
             figures = ", ".join(f"{name} {value:.4f}" for name, value in self.state.validation.items())
             say(f"epoch {epoch:.2f}, step {self.state.step}: validation {figures}")
@@ -311,8 +324,7 @@ class _Run:
         """Write a checkpoint; the best and the last stay, the others go."""
         if not self.accelerator.is_main_process or self.saved_step == self.state.step:
             return
-        self.state.seconds += time.monotonic() - self.clock
-        self.clock = time.monotonic()
+        self._account()
         save_checkpoint(
             self.checkpoints,
             weights=trainable_state(self.model),
@@ -349,6 +361,13 @@ class _Run:
             _cut_log(self.job.folder / "log.jsonl", self.state.step)
         say(f"resumed at step {self.state.step} of {self.total_steps} from {path.name}")
 
+    def _account(self) -> None:
+        """Bring the state's seconds and peak memory up to now."""
+        self.state.seconds += time.monotonic() - self.clock
+        self.clock = time.monotonic()
+        peak = peak_memory_mb(self.accelerator.device.type)
+        self.state.peak_memory_mb = max(self.state.peak_memory_mb, peak)
+
     def finish(self) -> State:
         """Check the frozen weights, save, and put the chosen weights into the model."""
         check_frozen(self.model, self.frozen)
@@ -358,7 +377,7 @@ class _Run:
             weights, _, _, _ = load_checkpoint(self.checkpoints / f"step-{best:08d}")
             load_weights(self.model, weights)
             say(f"kept the weights of step {best}, the best on the validation rows")
-        self.state.seconds += time.monotonic() - self.clock
+        self._account()
         if self.settings.report_to:
             self.accelerator.end_training()
         self.model.eval()
@@ -387,6 +406,21 @@ class _catch_signals:
     def __exit__(self, *exception: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse experiment trackers that Accelerate does not know or cannot load; it would pass over them in silence.
+
+    Raises:
+        RecipeError: naming the package to install.
+    """
+    known = [str(kind.value) for kind in LoggerType if kind != LoggerType.ALL]
+    usable = {str(kind.value) for kind in get_available_trackers()}
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"train.report_to: there is no tracker {name!r}", allowed=", ".join(known))
+        if name not in usable:
+            raise RecipeError(f"train.report_to: {name} is not installed", fix=f"pip install {name}, or leave it out")
 
 
 def _accelerator(job: Job) -> Accelerator:

@@ -45,7 +45,7 @@ def saved_against_full(
     Peak memory and seconds are not counted here: they are measured where a full run exists.
 
     Args:
-        counts: "all", "trainable" and "vocabulary" parameters of the tuned model.
+        counts: What `parameter_counts` gave for the tuned model.
         task: "classification" runs no output matrix.
         method: {} is given for "full".
         tokens: Tokens that went through training.
@@ -56,7 +56,9 @@ def saved_against_full(
     whole = counts["all"] - counts["trainable"]
     shape = {
         "body": whole - counts["vocabulary"],
-        "output": counts["vocabulary"] if task == "generation" else 0,
+        "output": counts["output"]
+        if task == "generation"
+        else 0,  # an embedding of its own is looked up, not multiplied
         "tokens": tokens,
         "trained_tokens": trained_tokens,
     }
@@ -107,6 +109,7 @@ class Sizes:
     Attributes:
         blocks: Parameters of the blocks.
         vocabulary: Parameters of the embedding and LM head, once if tied.
+        output: Parameters of the LM head alone; 0 for an encoder.
         trainable: Parameters that the method trains (a classification head not counted).
         layers: Number of blocks.
         width: Hidden size.
@@ -115,6 +118,7 @@ class Sizes:
 
     blocks: int
     vocabulary: int
+    output: int
     trainable: int
     layers: int
     width: int
@@ -142,7 +146,7 @@ def sizes_of(config: dict[str, Any], adapt: Adapt) -> Sizes:
     counts = parameter_counts(adapted)
     added = counts["trainable"] if adapt.method != "full" else 0
     return Sizes(
-        counts["all"] - counts["vocabulary"] - added, counts["vocabulary"], counts["trainable"],
+        counts["all"] - counts["vocabulary"] - added, counts["vocabulary"], counts["output"], counts["trainable"],
         made.num_hidden_layers, made.hidden_size, made.vocab_size,
     )  # fmt: skip
 
