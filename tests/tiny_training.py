@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -30,7 +32,9 @@ from transformers import (
 
 from tuneloop.examples.encode import Example
 from tuneloop.model.heads import Classifier
+from tuneloop.model.source import Source
 from tuneloop.recipe import Adapt, Recipe, Train
+from tuneloop.stations import base_facts
 from tuneloop.train.loop import Job
 
 VOCABULARY = 97
@@ -167,6 +171,18 @@ def recipe_for(
             "data": {"train": "rows.jsonl", "max_length": 48}, "adapt": {"method": method, "rank": 4, "alpha": 8.0},
         }
     )  # fmt: skip
+
+
+def args_of(recipe: Recipe, source: Source, **changes: Any) -> dict[str, Any]:
+    """What training writes into args.json for that recipe, as far as a reader needs it."""
+    config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    args = {
+        "task": recipe.task.type, "method": recipe.adapt.method, "pooling": recipe.task.pooling,
+        "attention": recipe.task.attention, "max_length": recipe.data.max_length, "think": recipe.data.think,
+        "dtype": "float32", "template_hash": "", "base": base_facts(recipe, source),
+        "architecture": config["architectures"][0],
+    }  # fmt: skip
+    return args | changes
 
 
 def network_of(model: nn.Module) -> PreTrainedModel | PeftModel:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneloop.disk import exclusive, read_json
+from tuneloop.disk import exclusive, read_json, sha256_json
 from tuneloop.errors import RecipeError, RunError, TuneloopError
 from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.rows.locate import expand_variables
@@ -21,6 +21,8 @@ from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RUNS, RunFolder, open_run
 from tuneloop.stations import (
     Keys,
+    Ready,
+    attach,
     check_fits,
     data_key,
     data_station,
@@ -46,6 +48,7 @@ class Plan:
     source: Source
     prepared: Prepared
     keys: Keys
+    ready: Ready | None  # None: the model that stands there is the one asked for
 
 
 def run(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: bool = False) -> RunFolder:
@@ -82,7 +85,6 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
         else:
             _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
             prepared, seconds = timed_prepare(settings, home)
-            folder.forget("train", "evaluate", "report", "merge")
             data_station(folder, settings, prepared, key, seconds)
             folder.save_recipe(settings)
     return folder
@@ -174,11 +176,19 @@ def claim(folder: RunFolder) -> Iterator[None]:
     fresh = not folder.path.exists()
     try:
         with exclusive(folder.path):
+            _sweep(folder)
             yield
-    except (TuneloopError, KeyboardInterrupt):
+    except BaseException:
         if fresh and {p.name for p in folder.path.glob("*")} <= {".lock"}:
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Take away what a killed process was writing: it never got its final name."""
+    for inside in (folder.path, folder.checkpoints):
+        for path in [*inside.glob(".*.tmp"), *inside.glob(".*.old")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite: bool) -> Plan:
@@ -192,11 +202,14 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     check_fits(recipe, source)
     keys = later_keys(recipe, key, source)
     trained = folder.stations().get("train")
-    if trained is not None and trained["key"] != keys.train:
+    stands = trained is not None and trained["key"] == keys.train
+    if trained is not None and not stands:
         _guard_model(folder, recipe, _what_changed(folder, recipe, rows=stale), overwrite=overwrite)
+    # Before anything is written: rows that this model cannot learn from are no rows to keep.
+    kept = stands and (folder.model / "args.json").exists()
+    ready = None if kept else attach(recipe, source, prepared)
     if stale:
         say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
-        folder.forget("train", "evaluate", "report", "merge")
         data_station(folder, recipe, prepared, key, seconds)
     else:
         say("rows: unchanged, kept")
@@ -204,7 +217,7 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     say(f"rows: {prepared.report['format']}; " + ", ".join(f"{k} {len(v)}" for k, v in _sides(prepared).items()))
     for warning in prepared.report["warnings"]:
         warn(warning)
-    return Plan(folder, recipe, source, prepared, keys)
+    return Plan(folder, recipe, source, prepared, keys, ready)
 
 
 def _sides(prepared: Prepared) -> dict[str, Any]:
@@ -233,13 +246,13 @@ def _what_changed(folder: RunFolder, recipe: Recipe, *, rows: bool) -> str:
 
 
 def _train_if_stale(plan: Plan, *, resume: bool) -> None:
-    entry = plan.folder.stations().get("train")
-    if entry is not None and entry["key"] == plan.keys.train and (plan.folder.model / "args.json").exists():
+    if plan.ready is None:
         say("training: unchanged, kept")
         return
     going_on = resume and _unfinished_step(plan.folder, plan.keys.train) is not None
     say("training: going on from the newest checkpoint" if going_on else "training: from the start")
-    train_station(plan.folder, plan.recipe, plan.source, plan.prepared, plan.keys, resume=going_on)
+    labels = plan.prepared.labels
+    train_station(plan.folder, plan.recipe, plan.source, plan.ready, labels, plan.keys, resume=going_on)
 
 
 def _unfinished_step(folder: RunFolder, key: str) -> int | None:
@@ -257,7 +270,9 @@ def _score_if_stale(plan: Plan) -> None:
     entry = plan.folder.stations().get("evaluate")
     if entry is not None and entry["key"] == plan.keys.evaluate and plan.folder.scores.exists():
         say("scores: unchanged, kept")
-        _write_page(plan.folder)
+        page = plan.folder.stations().get("report", {})
+        if page.get("key") != _page_key(plan.folder) or not plan.folder.report.exists():
+            _write_page(plan.folder)
     else:
         _score(plan.folder, plan.keys.evaluate)
 
@@ -274,4 +289,9 @@ def _write_page(folder: RunFolder) -> None:
     from tuneloop.score.report import write_report
 
     write_report(folder)
-    folder.record("report", key=folder.stations()["evaluate"]["key"], lang=folder.load_recipe().report.lang)
+    folder.record("report", key=_page_key(folder))
+
+
+def _page_key(folder: RunFolder) -> str:
+    """Hash of what the page shows: the scores and the recipe."""
+    return sha256_json([folder.stations()["evaluate"]["key"], folder.load_recipe().model_dump()])

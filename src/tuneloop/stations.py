@@ -83,7 +83,6 @@ def machine_facts() -> dict[str, Any]:
 
 def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:
     """Write the clean, dropped and split rows, and the data report."""
-    run.forget("data")  # its files are replaced one by one: until all are, the station counts as not done
     save_prepared(prepared, run)
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
     run.record(
@@ -206,9 +205,18 @@ def base_facts(recipe: Recipe, source: Source) -> dict[str, Any]:
 
 
 def train_station(
-    run: RunFolder, recipe: Recipe, source: Source, prepared: Prepared, keys: Keys, *, resume: bool
+    run: RunFolder, recipe: Recipe, source: Source, ready: Ready, labels: list[str], keys: Keys, *, resume: bool
 ) -> State:
     """Train, save the model, record what was done.
+
+    Args:
+        run: The run folder, with its rows.
+        recipe: What to do.
+        source: The base model.
+        ready: What `attach` gave.
+        labels: Class names; [] for generation.
+        keys: Of the stations.
+        resume: Go on from the newest checkpoint.
 
     Raises:
         TrainError: if a run-time check says no.
@@ -222,7 +230,6 @@ def train_station(
     from tuneloop.train.loop import Job, train
     from tuneloop.train.plan import saved_against_full
 
-    ready = attach(recipe, source, prepared)
     _clear_old(run, resume=resume)
     _say_facts(ready.facts, recipe.task.type)
     torch.manual_seed(recipe.seed)
@@ -235,7 +242,7 @@ def train_station(
     counts = parameter_counts(ready.model)
     began = time.monotonic()
     state = train(ready.model, job, validate=validate if ready.validation else None, resume=resume)
-    save_tuned(run.model, ready.model, ready.tokenizer, ready.args, model_card(recipe, ready.args, prepared.labels))
+    save_tuned(run.model, ready.model, ready.tokenizer, ready.args, model_card(recipe, ready.args, labels))
     device = str(next(ready.model.parameters()).device)
     trained = sum(sum(x != -100 for x in e.labels[1:]) for e in ready.train) * recipe.train.num_train_epochs
     saved = saved_against_full(

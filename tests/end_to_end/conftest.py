@@ -1,4 +1,4 @@
-"""Tiny models, a tiny stand-in for the sentence encoder in a cache of its own, no network for pip, and finished runs."""
+"""Tiny models, finished runs, a tiny stand-in for the sentence encoder in a cache of its own, no network for pip."""
 
 from __future__ import annotations
 
@@ -65,9 +65,11 @@ def answers(tmp_path: Path) -> Path:
 THINKING = {"data__max_length": 128, "evaluate__max_new_tokens": 6}
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "intents": ("llama", "classification", {"train__report_to": ["tensorboard"], "evaluate__latency": True}),
+    "intents_last": ("llama", "classification", {"task__pooling": "last"}),
+    "intents_both": ("llama", "classification", {"task__attention": "bidirectional"}),
     "intents_full": ("llama", "classification", {"adapt__method": "full", "train__learning_rate": 1e-3}),
     "intents_bert": ("bert", "classification", {"adapt__method": "full", "train__learning_rate": 1e-3}),
-    "answers": ("llama", "generation", {"evaluate__latency": True}),
+    "answers": ("llama", "generation", {"evaluate__latency": True, "adapt__dropout": 0.1}),
     "answers_full": ("llama", "generation", {"adapt__method": "full", "train__learning_rate": 1e-3}),
     "answers_r1": ("qwen2", "generation", THINKING),
     "answers_v3": ("deepseek_v3", "generation", THINKING),

@@ -188,7 +188,7 @@ def test_a_hub_that_cannot_be_reached_fails_soon(written: Path, tmp_path: Path):
     assert runs_of(written) == []
 
 
-# -- a run folder that another process is writing -------------------------------------------------------------------
+# -- a run folder that another process is writing --------------------------------------------------
 
 HOLD = """
 import sys
@@ -231,7 +231,7 @@ def test_a_run_that_is_being_written_can_still_be_asked(held: tuple[Path, int]):
     assert len(done.out.splitlines()) == 2
 
 
-# -- evaluate, predict and merge on bad input ------------------------------------------------------------------------
+# -- evaluate, predict and merge on bad input ------------------------------------------------------
 
 
 def test_other_test_rows_are_checked_like_the_recipes_own(copied: Callable[[str], Path]):

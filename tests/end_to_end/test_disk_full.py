@@ -29,7 +29,7 @@ STATIONS: dict[str, tuple[str, str, list[str]]] = {
     "rows": ("tuneloop.stations.save_prepared", "data", []),
     "checkpoint": ("tuneloop.train.loop.save_checkpoint", "step-00000009", ["data"]),
     "model": ("tuneloop.model.saved.save_tuned", "model", ["data"]),
-    "scores": ("tuneloop.score.matrix._write_predictions", "predictions.parquet", ["data", "train"]),
+    "scores": ("tuneloop.score.matrix._write_predictions", "scores.json", ["data", "train"]),
     "page": ("tuneloop.score.report.write_text", "report.html", ["data", "train", "evaluate"]),
 }
 
@@ -126,7 +126,7 @@ def test_a_disk_that_is_really_full(small_disk: Path, model: Models, station: st
     assert (small_disk / "runs/r/report.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["data", "manifest.json"])
+@pytest.mark.parametrize("name", ["test.parquet", "report.json", "manifest.json"])
 def test_an_older_run_outlives_a_disk_that_is_full_at_its_rows(
     copied: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -102,7 +102,7 @@ def finish(process: subprocess.Popen[str], *, seconds: float = 120) -> Done:
     return Done(process.returncode, out, err)
 
 
-# -- rows and recipes -------------------------------------------------------------------------------------------
+# -- rows and recipes ------------------------------------------------------------------------------
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -179,7 +179,7 @@ def write_recipe(folder: Path, task: str, model: Path | str, *, file: str = "rec
     return path
 
 
-# -- what a command left ------------------------------------------------------------------------------------------
+# -- what a command left ---------------------------------------------------------------------------
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -140,6 +140,18 @@ def test_choose_gives_the_best_label_and_its_share(made):
     assert len(set(np.round(shares, 6))) > 1
 
 
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_a_long_text_is_read_as_far_as_the_tuned_model_reads_it(made, architecture):
+    model, tokenizer, scorer = made(architecture)
+    short = ChoiceScorer(model, tokenizer, template_of(tokenizer), LABELS, max_length=6)
+    text = "the card 你好 was declined again and again"
+    cut = short._cut(text)
+    assert text.startswith(cut) and len(tokenizer(cut, add_special_tokens=False)["input_ids"]) == 6
+    assert np.array_equal(short.score(text), scorer.score(cut))
+    assert np.abs(short.score(text) - scorer.score(text)).max() > 1e-3
+    assert np.array_equal(short.score("a card"), scorer.score("a card"))
+
+
 def test_a_label_without_tokens_is_refused(made):
     model, tokenizer, _ = made("llama")
     with pytest.raises(DataError, match=r"no tokens.*''"):

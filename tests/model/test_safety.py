@@ -30,6 +30,24 @@ def test_the_config_of_an_r1_distill_passes(llama):
     check_folder(llama)
 
 
+def test_only_the_published_auto_map_of_r1_is_passed_over(tiny, tmp_path):
+    """R1 and V3 name code of their own; transformers has their classes built in, which are used instead."""
+    import shutil
+
+    folder = tmp_path / "v3"
+    shutil.copytree(tiny("deepseek_v3"), folder)
+    published = {
+        "AutoConfig": "configuration_deepseek.DeepseekV3Config",
+        "AutoModel": "modeling_deepseek.DeepseekV3Model",
+        "AutoModelForCausalLM": "modeling_deepseek.DeepseekV3ForCausalLM",
+    }
+    change(folder, auto_map=published)
+    check_folder(folder)
+    change(folder, auto_map=published | {"AutoTokenizer": "evil.Tokenizer"})
+    with pytest.raises(ModelError, match="auto_map"):
+        check_folder(folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [

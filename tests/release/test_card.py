@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from tests.release.plain import TEXTS, our_logits, run_card
-from tests.tiny_training import ALL, DECODERS, LABELS, lora_settings, recipe_for, small_folder, stir, tokenizer_of
+from tests.tiny_training import (
+    ALL,
+    DECODERS,
+    LABELS,
+    args_of,
+    lora_settings,
+    recipe_for,
+    small_folder,
+    stir,
+    tokenizer_of,
+)
 from torch import nn
 
 from tuneloop.model.adapt import METHODS
@@ -43,11 +53,7 @@ def saved(source: Source, task: str, folder: Path, *, method: str, pooling: str 
     if task == "classification":
         model = Classifier(model, LABELS, pooling=pooling, attention=attention)
         stir(model.head, 0.5)
-    base = {"name_or_path": str(source.folder), "revision": None, "sha256": source.sha256, "kind": "folder"}
-    args = {
-        "task": task, "method": method, "pooling": pooling, "attention": attention, "dtype": "float32", "base": base,
-        "architecture": loaded.architecture, "max_length": 48, "think": "keep", "template_hash": "",
-    }  # fmt: skip
+    args = args_of(recipe, source)
     labels = LABELS if task == "classification" else []
     save_tuned(folder, model, loaded.tokenizer, args, model_card(recipe, args, labels))
     return recipe, args, load_tuned(folder)

@@ -1,13 +1,14 @@
 """Merging: the adapter's logits, out of plain transformers; refused when they are not."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraModel
 from tests.release.plain import TEXTS, our_logits, run_card
-from tests.tiny_training import LABELS, lora_settings, recipe_for, small_folder, stir, tokenizer_of
+from tests.tiny_training import LABELS, args_of, lora_settings, recipe_for, small_folder, stir, tokenizer_of
 from torch import nn
 
 from tuneloop.errors import CheckFailed, RunError
@@ -41,8 +42,9 @@ def rows_of(task: str) -> list[Row]:
 
 
 def make_run(
-    folder, task: str, architecture: str, *, method: str = "lora", pooling: str = "mean", attention: str = "causal"
-):
+    folder: Path, task: str, architecture: str, *, method: str = "lora", pooling: str = "mean",
+    attention: str = "causal", **changes: str,
+) -> RunFolder:  # fmt: skip
     """A run folder as training leaves it."""
     source = resolve(str(small_folder(architecture, folder / "base")))
     run = RunFolder(folder / "run")
@@ -56,14 +58,16 @@ def make_run(
     stir(model)
     if task == "classification":
         model = Classifier(model, LABELS, pooling=pooling, attention=attention)
-    base = {"name_or_path": str(source.folder), "revision": None, "sha256": source.sha256, "kind": "folder"}
-    args = {
-        "task": task, "method": method, "pooling": pooling, "attention": attention, "dtype": "float32", "base": base,
-        "architecture": loaded.architecture, "max_length": 48, "think": "keep", "template_hash": "",
-    }  # fmt: skip
+    args = args_of(recipe, source, **changes)
     save_tuned(run.model, model, tokenizer_of(architecture), args, model_card(recipe, args, LABELS))
-    run.record("train", key="the key")
+    run.record("data", key="of the rows")
+    run.record("train", key="the key", data_key="of the rows")
     return run
+
+
+def files_of(run: RunFolder) -> list[Path]:
+    """All there is in the run, but its lock."""
+    return sorted(path for path in run.path.rglob("*") if path.name != ".lock")
 
 
 CASES = [
@@ -101,7 +105,7 @@ def test_the_merged_model_is_the_adapter_in_plain_transformers(task, architectur
 @pytest.mark.parametrize("task", ["generation", "classification"])
 def test_a_merge_that_changes_the_logits_is_refused_and_writes_nothing(task, fault, tmp_path, monkeypatch):
     run = make_run(tmp_path, task, "llama")
-    before, files = run.manifest.read_bytes(), sorted(run.path.rglob("*"))
+    before, files = run.manifest.read_bytes(), files_of(run)
     whole = LoraModel.merge_and_unload
 
     def wrong(self, *args, **kwargs):
@@ -116,7 +120,7 @@ def test_a_merge_that_changes_the_logits_is_refused_and_writes_nothing(task, fau
     with pytest.raises(CheckFailed, match="differs from the adapter") as refused:
         merge(run)
     assert refused.value.exit_code == 3
-    assert sorted(run.path.rglob("*")) == files and run.manifest.read_bytes() == before
+    assert files_of(run) == files and run.manifest.read_bytes() == before
 
 
 def test_the_tolerance_is_the_callers(tmp_path):
@@ -127,6 +131,31 @@ def test_the_tolerance_is_the_callers(tmp_path):
     with pytest.raises(CheckFailed):
         merge(run, tmp_path / "nowhere", tolerance=0.0)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_tuned_in_bfloat16_is_merged_in_float32(tmp_path):
+    """In bfloat16 the sum would round the update away; what is written is float32, and loads so."""
+    run = make_run(tmp_path, "generation", "llama", dtype="bfloat16")
+    assert load_tuned(run.model).model.dtype == torch.bfloat16
+    done = merge(run)
+    back = load_tuned(done.folder)
+    assert back.model.dtype == torch.float32
+    exact = load_tuned(run.model, dtype="float32")
+    assert torch.allclose(our_logits(back, TEXTS[0]), our_logits(exact, TEXTS[0]), atol=1e-3)
+
+
+def test_the_adapter_is_not_replaced_by_its_merge(tmp_path):
+    run = make_run(tmp_path, "generation", "llama")
+    with pytest.raises(RunError, match="the adapter itself"):
+        merge(run, run.path / "." / "model")
+    assert (run.model / "adapter_model.safetensors").is_file()
+
+
+def test_a_model_of_other_rows_is_not_merged(tmp_path):
+    run = make_run(tmp_path, "generation", "llama")
+    run.record("data", key="of other rows")
+    with pytest.raises(RunError, match="not those that its model was trained on"):
+        merge(run)
 
 
 def test_a_fully_tuned_run_has_nothing_to_merge(tmp_path):

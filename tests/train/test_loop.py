@@ -16,12 +16,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
-from tuneloop.errors import TrainError
+from tuneloop.errors import RecipeError, TrainError
 from tuneloop.examples.batch import epoch_order
 from tuneloop.infer.held_out import held_out_figures
 from tuneloop.model.adapt import METHODS
 from tuneloop.model.heads import Classifier
-from tuneloop.train.loop import train
+from tuneloop.train.loop import check_trackers, train
 
 TASKS = ["classification", "generation"]
 LENGTHS = [9, 4, 13, 2, 7, 12, 5, 6, 3, 8]  # 10 rows: steps of 4, 4 and 2
@@ -217,6 +217,7 @@ def test_the_best_weights_are_kept(metric, scores, best, tmp_path):
     state = train(model, job, validate=scripted(scores, seen, metric=metric))
     assert state.best_step == best
     assert state.best == (-scores[best - 1] if metric == "loss" else scores[best - 1])
+    assert state.best_validation[metric] == scores[best - 1] and state.validation[metric] == scores[2]
     assert all(torch.equal(value, seen[best - 1][name]) for name, value in weights_of(model).items())
     assert not model.training
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
@@ -267,6 +268,15 @@ def test_a_step_without_anything_to_learn_is_refused(tmp_path):
     rows = examples_of("generation", [5, 5], weights=[0.0, 0.0])
     with pytest.raises(TrainError, match="Step 1 has no trained token"):
         train(network("generation"), make_job("generation", rows, tmp_path), validate=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("tensorbord", "no tracker .tensorbord.*tensorboard"), ("clearml", "pip install")]
+)
+def test_a_tracker_that_would_be_passed_over_is_refused(name, told):
+    check_trackers(["tensorboard"])
+    with pytest.raises(RecipeError, match=told):
+        check_trackers(["tensorboard", name])
 
 
 def test_tensorboard_gets_the_figures(tmp_path):

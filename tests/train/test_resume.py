@@ -60,7 +60,7 @@ def assert_same(found, wanted, folder, reference) -> None:
     assert log(folder) == log(reference)
     for name in wanted[0]:
         assert torch.equal(found[0][name], wanted[0][name]), name
-    for field in ("step", "tokens", "best", "best_step", "validation"):
+    for field in ("step", "tokens", "best", "best_step", "validation", "best_validation"):
         assert getattr(found[1], field) == getattr(wanted[1], field), field
 
 
@@ -83,7 +83,7 @@ def unbroken(tmp_path_factory):
 def test_stopped_and_resumed_is_unbroken(task, method, tmp_path, unbroken):
     wanted, reference = unbroken(task, method)
     assert wanted[1].step == 9 and len(log(reference)) == 3 + 3
-    with pytest.raises(Stopped, match=r"stopped at step 5 of 9.*--resume"):
+    with pytest.raises(Stopped, match=r"stopped at step 5 of 9.*kept"):
         go(task, method, tmp_path, kill_at=5)  # in the middle of an epoch, and of a line of the log
     assert "step-00000005" in [p.name for p in (tmp_path / "checkpoints").iterdir()]
     assert_same(go(task, method, tmp_path, resume=True), wanted, tmp_path, reference)

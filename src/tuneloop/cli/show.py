@@ -35,7 +35,7 @@ def print_score_table(scores: dict[str, Any]) -> None:
     figures = [name for name in figures if name != "micro_f1" or "accuracy" not in figures]
     title = f"{scores['data']['name']}: {scores['data']['rows']} test rows, 95 % intervals"
     table = Table(title=escape(title))  # figures down, models across: a narrow terminal folds the cells, not the names
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     models = scores["models"].values()
     for name in scores["models"]:
         table.add_column(name, justify="right", style="bold" if name == "tuned" else None)

@@ -243,10 +243,10 @@ def _load_seq_cls(folder: Path) -> PreTrainedModel:
 
 def _load_adapter(folder: Path, model: PreTrainedModel) -> PeftModel:
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    # Left out: what SEQ_CLS adds for plain PEFT, and the base's public name, which is not that of its folder here.
     known = set(LoraConfig.__dataclass_fields__)
-    config = LoraConfig(
-        **{k: v for k, v in saved.items() if k in known and k not in ("modules_to_save", "task_type", "runtime_config")}
-    )
+    known -= {"modules_to_save", "task_type", "runtime_config", "base_model_name_or_path"}
+    config = LoraConfig(**{key: value for key, value in saved.items() if key in known})
     config.task_type = None if is_encoder(model) else "CAUSAL_LM"
     wrapped = wrap_lora(model, config)
     tensors = load_file(folder / "adapter_model.safetensors")

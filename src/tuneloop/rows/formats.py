@@ -192,7 +192,7 @@ FORMATS: dict[str, Format] = {
 
 def _any_question(fields: Fields) -> dict[str, Any]:
     """What a row asks, its answer left out: for rows that only need to be answered."""
-    if "text" in fields.columns:
+    if "text" in fields.columns and (fields.optional("text").strip() or not fields.columns.keys() & TURNS):
         return _text(fields)
     turns = _asked(fields)
     while turns and turns[-1].role == "assistant":
@@ -202,6 +202,7 @@ def _any_question(fields: Fields) -> dict[str, Any]:
     return {"text": turns[0].content} if len(turns) == 1 and turns[0].role == "user" else {"messages": tuple(turns)}
 
 
-ASKING = {"text", "messages", "conversations", "prompt", "instruction"}
+TURNS = {"messages", "conversations", "prompt", "instruction"}
+ASKING = {"text", *TURNS}
 
 QUESTION = Format((), CLASSES + ANSWERS, _any_question)

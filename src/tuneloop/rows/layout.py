@@ -136,9 +136,11 @@ def find_layout(
         DataError: if a named column is not there, or no format fits.
     """
     keys: dict[str, None] = {}
+    filled: set[str] = set()
     sample: Mapping[str, Any] = {}
     for record in records:
         keys.update(dict.fromkeys(record))
+        filled.update(key for key, value in record.items() if value is not None and value != [])
         sample = sample or record
     found = list(keys)
     known = _named(columns, found, sample, name, lenient=task == "question")
@@ -156,7 +158,7 @@ def find_layout(
         if key not in keys and not has(sample, key) and SYNONYMS.get(key, key) not in known:
             raise _no_column("data.where", key, found, name)
     if task != "question":
-        return _best(known, explicit, found, task, where, name)
+        return _best(known, explicit, filled, found, task, where, name)
     asking = (explicit & ASKING) or ASKING
     used = {ours: theirs for ours, theirs in known.items() if ours in asking or ours in ("system", "history", "input")}
     if not used.keys() & ASKING:
@@ -196,8 +198,13 @@ def _no_column(key: str, column: str, found: list[str], name: str) -> DataError:
     )
 
 
-def _best(known: dict[str, str], explicit: set[str], found: list[str], task: str, where: Where, name: str) -> Layout:
-    """The format that uses the most columns that the recipe names, else the first that fits."""
+def _best(
+    known: dict[str, str], explicit: set[str], filled: set[str], found: list[str], task: str, where: Where, name: str
+) -> Layout:
+    """The format that uses the most columns that the recipe names, else the first that fits and has values.
+
+    A table may have columns for every format and nulls in most, as the tables of a run have.
+    """
     fitting = [key for key, shape in FORMATS.items() if task in shape.tasks and set(shape.needs) <= set(known)]
     if task == "generation" and "label" in known and fitting == ["plain text"] and "text" not in explicit:
         raise DataError(
@@ -216,7 +223,12 @@ def _best(known: dict[str, str], explicit: set[str], found: list[str], task: str
             got=f"the columns {', '.join(found[:40])}", allowed=needs,
             fix=f"Say which column is which in data.columns, e.g. {example}",
         )  # fmt: skip
-    best = max(fitting, key=lambda key: len(explicit & set(FORMATS[key].needs)))
+
+    def fits(key: str) -> tuple[int, bool]:
+        needs = FORMATS[key].needs
+        return len(explicit & set(needs)), all(known[ours] in filled for ours in needs)
+
+    best = max(fitting, key=fits)  # the first of equals
     used = {ours: known[ours] for ours in known if ours in _used_by(FORMATS[best])}
     said = f"{best}: {' + '.join(known[ours] for ours in FORMATS[best].needs)}"
     plain_name = best if all(known[ours] == ours for ours in FORMATS[best].needs) else said

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneloop.disk import read_json, sha256_file, write_json
+from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
 from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Dropped, Repair, Row, Split
@@ -325,16 +325,20 @@ def _rows(count: int) -> str:
 
 
 def save_prepared(prepared: Prepared, run: RunFolder) -> None:
-    """Write the row tables and the report into the run's data folder, the report last.
+    """Write the row tables and the report as the run's data folder: all of it or nothing.
+
+    What stood on the older rows leaves the manifest once the new ones are written and before they take their place.
 
     Raises:
-        RunError: if the disk is full or the folder cannot be written.
+        RunError: if the disk is full or the folder cannot be written; the older rows stand then as they were.
     """
-    for split, rows in zip(SPLITS, (prepared.train, prepared.validation, prepared.test), strict=True):
-        write_rows(run.data / f"{split}.parquet", rows)
-    write_dropped(run.data / "dropped.parquet", prepared.dropped)
-    write_repairs(run.data / "repairs.parquet", prepared.repairs)
-    write_json(run.data / "report.json", prepared.report | {"classes": prepared.labels})
+    with atomic_folder(run.data) as folder:
+        for split, rows in zip(SPLITS, (prepared.train, prepared.validation, prepared.test), strict=True):
+            write_rows(folder / f"{split}.parquet", rows)
+        write_dropped(folder / "dropped.parquet", prepared.dropped)
+        write_repairs(folder / "repairs.parquet", prepared.repairs)
+        write_json(folder / "report.json", prepared.report | {"classes": prepared.labels})
+        run.forget("data", "train", "evaluate", "report", "merge")
 
 
 def load_prepared(run: RunFolder) -> Prepared:

@@ -105,9 +105,10 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
     if data is not None:
         target = folder.path / "evaluations" / f"{data.stem}-{tested.sha256[:8]}"
         say(f"scores: {target / 'scores.json'}")
-    target.mkdir(parents=True, exist_ok=True)
-    _write_predictions(target / "predictions.parquet", exam, contenders)
-    write_json(target / "scores.json", scores)
+    # Both or neither: figures beside the answers of other models would be read as theirs.
+    with atomic_path(target / "predictions.parquet") as table, atomic_path(target / "scores.json") as page:
+        _write_predictions(table, exam, contenders)
+        write_json(page, scores)
     if data is None:
         folder.record("evaluate", key=key, rows=len(tested.rows), load_average=[round(x, 2) for x in os.getloadavg()])
     return scores
@@ -262,8 +263,7 @@ def _write_predictions(path: Path, exam: Exam, contenders: Sequence[Contender]) 
             kind = pl.String if field == "predicted" else pl.Float64
             padded = [*values, *[None] * (count - len(values))]
             columns[f"{c.name}_{field}"] = pl.Series(padded, dtype=kind)
-    with atomic_path(path) as temporary:
-        pl.DataFrame(columns).write_parquet(temporary)
+    pl.DataFrame(columns).write_parquet(path)
 
 
 def measured_against_full(folder: RunFolder) -> dict[str, float]:
@@ -312,9 +312,7 @@ def compare_runs(folders: Sequence[RunFolder]) -> dict[str, Any]:
         if entry["task"] != first["task"]:
             raise RunError(f"{name} and {names[0]} were tuned for other tasks", got=f"{entry['task']}, {first['task']}")
         if first["task"] == "generation" and entry["template_hash"] != first["template_hash"]:
-            warn(
-                f"{name} and {names[0]} were prompted through different chat templates: a difference may be theirs"
-            )
+            warn(f"{name} and {names[0]} were prompted through different chat templates: a difference may be theirs")
         tuned = entry["models"]["tuned"]
         kept = ("metrics", "latency_ms", "throughput", "peak_memory_mb")
         found["runs"][name] = {key: tuned[key] for key in kept if key in tuned}
