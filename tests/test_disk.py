@@ -221,3 +221,34 @@ def test_written_json_is_what_other_tools_read(tmp_path: Path):
     disk.write_json(tmp_path / "a.json", {"x": 1})
     assert (tmp_path / "a.json").read_text() == '{\n  "x": 1\n}\n'
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
+def test_ctrl_c_between_the_two_renames_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "model"
+    with disk.atomic_folder(folder) as temporary:
+        (temporary / "a").write_text("old")
+    real, done = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        done.append(target)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt), disk.atomic_folder(folder) as temporary:
+        (temporary / "a").write_text("new")
+    assert (folder / "a").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_failed_write_that_a_library_tells_in_its_own_words_is_an_expected_error(tmp_path: Path, number: int):
+    told = f"parquet: underlying IO error: {os.strerror(number)} (os error {number})"  # polars and safetensors do so
+    with pytest.raises(RunError, match=rf"\(errno {number}\)"), disk.atomic_path(tmp_path / "a"):
+        raise ValueError(told)
+    with pytest.raises(RunError, match=rf"\(errno {number}\)"), disk.atomic_folder(tmp_path / "b"):
+        raise ValueError(told)
+    with pytest.raises(ValueError, match="a fault of ours"), disk.atomic_path(tmp_path / "a"):
+        raise ValueError("a fault of ours")
+    assert names(tmp_path) == []

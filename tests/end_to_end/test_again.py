@@ -76,7 +76,8 @@ def test_what_does_not_shape_the_model_redoes_nothing_of_it(copied: Copied):
     ("settings", "says"),
     [
         (["train.learning_rate=0.02"], "train changed in the recipe"),
-        (["adapt.rank=2", "train.num_train_epochs=2"], "adapt, train changed in the recipe"),
+        (["adapt.rank=2"], "adapt changed in the recipe"),
+        (["task.attention=bidirectional", "train.num_train_epochs=2"], "task, train changed in the recipe"),
         (["data.max_length=32"], "data changed in the recipe"),
         (["seed=5"], "seed changed in the recipe"),
         (["clean.exact_duplicates=false"], "clean changed in the recipe"),

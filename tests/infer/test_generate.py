@@ -79,6 +79,19 @@ def test_the_budget_ends_an_answer_that_does_not_stop(free):
         assert answer.tokens == 2 and not answer.stopped
 
 
+def test_nothing_is_computed_behind_any_of_the_stop_tokens(free, monkeypatch):
+    model, wanted = free("llama")
+    stop = next(place for place in range(3, 12) if wanted[1][place] not in wanted[1][:place])
+    passes = []
+    for others in ([], [0, 387]):  # alone, and between others
+        monkeypatch.setattr(model.generation_config, "eos_token_id", [wanted[1][stop], *others])
+        hook = model.model.register_forward_pre_hook(lambda *_: passes.append(1))
+        (answer,) = generate(model, TOKENIZER, [PROMPTS[1]], max_new_tokens=12)
+        hook.remove()
+        assert answer.tokens == stop + 1 and answer.stopped
+    assert len(passes) == 2 * (stop + 1)
+
+
 def test_the_cache_is_used_though_training_switched_it_off(free):
     model, _ = free("llama")
     fed = []

@@ -156,6 +156,7 @@ def test_the_loop_sees_a_loss_that_is_no_number(tmp_path):
     model.model.register_forward_hook(spoil)
     with pytest.raises(TrainError, match=r"is nan at step 2"):
         train(model, make_job("generation", text_examples([6] * 12), tmp_path), validate=None)
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters()), "it was seen before the update"
 
 
 def test_the_loop_refuses_a_validation_loss_that_is_no_number(tmp_path):

@@ -95,7 +95,7 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
     trained = facts.get("trained_tokens", 0) * recipe.train.num_train_epochs
     flops = training_flops(
         body=sizes.blocks, added=sizes.trainable if recipe.adapt.method != "full" else 0,
-        output=sizes.vocabulary if generation else 0, tokens=tokens, trained_tokens=trained,
+        output=sizes.output if generation else 0, tokens=tokens, trained_tokens=trained,
     )  # fmt: skip
     peak = estimate_memory(
         parameters=sizes.blocks + sizes.vocabulary, trainable=sizes.trainable,

@@ -105,7 +105,8 @@ def _one_batch(
     with torch.inference_mode():
         output = make(
             input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
-            temperature=None, top_p=None, top_k=None, eos_token_id=stops, pad_token_id=pad, streamer=streamer,
+            temperature=None, top_p=None, top_k=None, repetition_penalty=1.0, eos_token_id=stops, pad_token_id=pad,
+            streamer=streamer,
         )  # fmt: skip
     seconds = (time.monotonic() - began) / len(prompts)
     answers = []
