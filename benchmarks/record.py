@@ -23,8 +23,11 @@ def record(run: RunFolder, results: Path = RESULTS) -> Path:
     """Write the record of `run` and give its folder."""
     folder = results / run.path.name
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (run.recipe, run.manifest, run.log, run.scores):
+    for path in (run.recipe, run.log, run.scores):
         shutil.copyfile(path, folder / path.name)
+    (folder / "manifest.json").write_text(
+        json.dumps(without_folders(run.stations()), indent=2) + "\n", encoding="utf-8"
+    )
     scores = json.loads(run.scores.read_text(encoding="utf-8"))
     if scores["task"] == "classification":
         table = pl.read_parquet(run.predictions)
@@ -34,6 +37,13 @@ def record(run: RunFolder, results: Path = RESULTS) -> Path:
         table.select(kept).write_csv(folder / "predictions.csv", float_precision=3)
     (folder / "README.md").write_text(summary(run, scores), encoding="utf-8")
     return folder
+
+
+def without_folders(stations: dict) -> dict:
+    """The manifest's entries, input files named by set and file alone: where they lay is nobody's business."""
+    inputs = stations["data"]["inputs"]
+    short = {"/".join(Path(name).parts[-2:]): digest for name, digest in inputs.items()}
+    return stations | {"data": stations["data"] | {"inputs": short}}
 
 
 def summary(run: RunFolder, scores: dict) -> str:
