@@ -250,7 +250,7 @@ def train_station(
     )
     run.record(
         "train", key=keys.train, data_key=keys.data, seed=recipe.seed, device=device,
-        model_sha256=source.sha256, seconds=round(state.seconds, 1),
+        model_sha256=source.sha256, seconds=round(state.seconds, 3),
         this_session_seconds=round(time.monotonic() - began, 1), steps=state.step,
         tokens=state.tokens, best_step=state.best_step, validation=state.best_validation or state.validation,
         rows=ready.facts, parameters=counts,
