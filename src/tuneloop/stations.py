@@ -244,6 +244,9 @@ def train_station(
     state = train(ready.model, job, validate=validate if ready.validation else None, resume=resume)
     save_tuned(run.model, ready.model, ready.tokenizer, ready.args, model_card(recipe, ready.args, labels))
     device = str(next(ready.model.parameters()).device)
+    # The figures must be of the weights that were saved: the best step's only where it was kept.
+    best = state.best_validation if recipe.train.load_best_model_at_end else {}
+    kept = best or state.validation
     trained = sum(sum(x != -100 for x in e.labels[1:]) for e in ready.train) * recipe.train.num_train_epochs
     saved = saved_against_full(
         counts, task=recipe.task.type, method=recipe.adapt.method, tokens=state.tokens, trained_tokens=trained
@@ -252,7 +255,7 @@ def train_station(
         "train", key=keys.train, data_key=keys.data, seed=recipe.seed, device=device,
         model_sha256=source.sha256, seconds=round(state.seconds, 3),
         this_session_seconds=round(time.monotonic() - began, 1), steps=state.step,
-        tokens=state.tokens, best_step=state.best_step, validation=state.best_validation or state.validation,
+        tokens=state.tokens, best_step=state.best_step, validation=kept,
         rows=ready.facts, parameters=counts,
         saved_against_full=saved, peak_memory_mb=round(state.peak_memory_mb, 1), method=recipe.adapt.method,
         comparable=comparable_key(keys.data, source, recipe, device),
