@@ -208,16 +208,31 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     # Before anything is written: rows that this model cannot learn from are no rows to keep.
     kept = stands and (folder.model / "args.json").exists()
     ready = None if kept else attach(recipe, source, prepared)
-    if stale:
-        say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
-        data_station(folder, recipe, prepared, key, seconds)
-    else:
-        say("rows: unchanged, kept")
-    folder.save_recipe(recipe)
+    with _aside(folder) if trained is not None and not stands else contextlib.nullcontext():
+        if stale:
+            say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
+            data_station(folder, recipe, prepared, key, seconds)
+        else:
+            say("rows: unchanged, kept")
+        folder.save_recipe(recipe)
     say(f"rows: {prepared.report['format']}; " + ", ".join(f"{k} {len(v)}" for k, v in _sides(prepared).items()))
     for warning in prepared.report["warnings"]:
         warn(warning)
     return Plan(folder, recipe, source, prepared, keys, ready)
+
+
+@contextlib.contextmanager
+def _aside(folder: RunFolder) -> Iterator[None]:
+    """Keep the trained run in previous/ while the block replaces its rows; not where the block replaced nothing."""
+    folder.set_aside()
+    before = folder.stations()
+    try:
+        yield
+    except BaseException:
+        if folder.stations() == before:
+            folder.drop_previous()
+        raise
+    say(f"the model that stood here is kept in {folder.previous.path} until the new one is trained")
 
 
 def _sides(prepared: Prepared) -> dict[str, Any]:

@@ -5,14 +5,16 @@ runs/<name>/recipe.yaml manifest.json data/ checkpoints/ model/ log.jsonl scores
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tuneloop.disk import read_json, write_json, write_text
+from tuneloop.disk import atomic_folder, read_json, write_json, write_text
 from tuneloop.errors import RunError
 from tuneloop.recipe import Recipe, dump_recipe, parse_yaml, recipe_from_tree
 
@@ -70,6 +72,34 @@ class RunFolder:
         """The page."""
         return self.path / "report.html"
 
+    @property
+    def previous(self) -> RunFolder:
+        """The run as it stood before `--overwrite`, a whole run of its own, until the new model is saved."""
+        return RunFolder(self.path / "previous")
+
+    def set_aside(self) -> None:
+        """Keep the trained run in previous/ while another is made in its place; files are linked, not copied.
+
+        Checkpoints stay out: they serve only to go on training. Where no trained model stands (an overwrite that was
+        cut is overwritten again), what previous/ already holds stays.
+
+        Raises:
+            RunError: if the disk is full or the folder cannot be written.
+        """
+        if "train" not in self.stations():
+            return
+        kept = (self.recipe, self.manifest, self.data, self.model, self.log, self.scores, self.predictions, self.report)
+        with atomic_folder(self.previous.path) as folder:
+            for path in kept:
+                if path.is_dir():
+                    shutil.copytree(path, folder / path.name, copy_function=_link)
+                elif path.exists():
+                    _link(path, folder / path.name)
+
+    def drop_previous(self) -> None:
+        """Take previous/ away, now that the new model is saved."""
+        shutil.rmtree(self.previous.path, ignore_errors=True)
+
     def load_recipe(self) -> Recipe:
         """The recipe that this run was made with."""
         return recipe_from_tree(parse_yaml(self.recipe.read_text(encoding="utf-8")), str(self.recipe))
@@ -109,6 +139,14 @@ class RunFolder:
         left = {name: entry for name, entry in self.stations().items() if name not in stations}
         if self.manifest.exists():
             write_json(self.manifest, {"schema": 1, "stations": left})
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    """A hard link: every file of a run is replaced whole, never written into, so the link keeps the old content."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links, or with too few
+        shutil.copy2(source, target)
 
 
 def versions() -> dict[str, Any]:

@@ -261,11 +261,12 @@ def train_station(
         comparable=comparable_key(keys.data, source, recipe, device),
         machine=machine_facts(), template_hash=ready.args["template_hash"],
     )  # fmt: skip
+    run.drop_previous()
     return state
 
 
 def _clear_old(run: RunFolder, *, resume: bool) -> None:
-    """Take away what an earlier training left, now that nothing cheap can fail any more."""
+    """Take away what an earlier training left, now that nothing cheap can fail any more; previous/ still has it."""
     run.forget("train", "evaluate", "report", "merge")
     for path in (run.model, run.path / "merged", *([] if resume else [run.checkpoints])):
         shutil.rmtree(path, ignore_errors=True)

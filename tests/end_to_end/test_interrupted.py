@@ -171,6 +171,27 @@ def interrupt(patch: pytest.MonkeyPatch, function: str, *, after: bool = False) 
     patch.setattr(function, called)
 
 
+def test_an_overwrite_that_is_cut_keeps_the_model_that_stood_there(
+    copied: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    folder = copied("intents")
+    run, previous = folder / "runs/r", folder / "runs/r/previous"
+    before = files_of(run)
+    answers = tuneloop("predict", "r", "test.jsonl", folder=folder).out
+    interrupt(monkeypatch, "tuneloop.train.loop.save_checkpoint", after=True)
+    again = ["run", "recipe.yaml", "--set", "seed=7", "--overwrite"]
+    done = tuneloop(*again, folder=folder)
+    assert done.status == 130 and "previous" in done.err
+    kept = {name: digest for name, digest in before.items() if not name.startswith(("checkpoints/", "trackers/"))}
+    assert files_of(previous) == kept
+    assert tuneloop("predict", "runs/r/previous", "test.jsonl", folder=folder).out == answers
+    assert tuneloop("run", "recipe.yaml", "--set", "seed=8", folder=folder).status == 130  # cut again, by another recipe
+    assert files_of(previous) == kept
+    monkeypatch.undo()
+    assert tuneloop("run", "recipe.yaml", "--set", "seed=8", folder=folder).status == 0
+    assert not previous.exists() and (run / "model/args.json").exists()
+
+
 @pytest.mark.parametrize("function", ["tuneloop.flow.timed_prepare", "tuneloop.model.source.resolve"])
 def test_ctrl_c_before_anything_is_written_leaves_nothing(place: Path, function: str, monkeypatch: pytest.MonkeyPatch):
     before = files_of(place)
