@@ -301,7 +301,7 @@ def _score(folder: RunFolder, key: str) -> None:
 
 
 def _write_page(folder: RunFolder) -> None:
-    from tuneloop.score.report import write_report
+    from tuneloop.report.page import write_report
 
     write_report(folder)
     folder.record("report", key=_page_key(folder))

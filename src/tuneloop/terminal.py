@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-T = TypeVar("T")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -68,11 +65,3 @@ def progress(title: str, total: int | None, *, unit: str = "rows") -> Iterator[B
     with Progress(*columns, console=err, transient=True) as bars:
         task = bars.add_task(title, total=total, rate="", note="")
         yield Bar(bars, task, title, total, unit)
-
-
-def track(items: Iterable[T], title: str, total: int | None = None, *, unit: str = "rows") -> Iterator[T]:
-    """Yield `items` under a progress bar."""
-    with progress(title, total, unit=unit) as bar:
-        for item in items:
-            yield item
-            bar.advance()

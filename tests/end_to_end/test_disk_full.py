@@ -30,7 +30,7 @@ STATIONS: dict[str, tuple[str, str, list[str]]] = {
     "checkpoint": ("tuneloop.train.loop.save_checkpoint", "step-00000009", ["data"]),
     "model": ("tuneloop.model.saved.save_tuned", "model", ["data"]),
     "scores": ("tuneloop.score.matrix._write_predictions", "scores.json", ["data", "train"]),
-    "page": ("tuneloop.score.report.write_text", "report.html", ["data", "train", "evaluate"]),
+    "page": ("tuneloop.report.page.write_text", "report.html", ["data", "train", "evaluate"]),
 }
 
 

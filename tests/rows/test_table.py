@@ -1,20 +1,15 @@
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tuneloop.errors import RunError
 from tuneloop.records import Dropped, Message, Repair, Row
-from tuneloop.rows.table import (
-    read_dropped,
-    read_repairs,
-    read_table,
-    write_dropped,
-    write_repairs,
-    write_rows,
-)
+from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 
 PLAIN = Row(id="0", source="a.jsonl:1")
 FULL = Row(
@@ -34,20 +29,23 @@ def test_rows_come_back_exactly(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["rows.parquet"]
 
 
-def test_empty_tables_come_back(tmp_path: Path) -> None:
+def test_an_empty_row_table_comes_back(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.parquet", [])
-    write_dropped(tmp_path / "dropped.parquet", [])
-    write_repairs(tmp_path / "repairs.parquet", [])
     assert read_table(tmp_path / "rows.parquet") == []
-    assert read_dropped(tmp_path / "dropped.parquet") == [] == read_repairs(tmp_path / "repairs.parquet")
 
 
-def test_dropped_and_repairs_come_back(tmp_path: Path) -> None:
-    dropped = [Dropped("a:1", "read", "why", "{raw"), Dropped("a:2", "leak", "why", "", "test")]
-    repairs = [Repair("id", "a:1", "repair_json", "", "{", "{}")]
-    write_dropped(tmp_path / "d.parquet", dropped)
-    write_repairs(tmp_path / "r.parquet", repairs)
-    assert (read_dropped(tmp_path / "d.parquet"), read_repairs(tmp_path / "r.parquet")) == (dropped, repairs)
+@pytest.mark.parametrize(
+    ("kind", "records"),
+    [
+        (Dropped, [Dropped("a:1", "read", "why", "{raw"), Dropped("a:2", "leak", "why", "", "test")]),
+        (Repair, [Repair("id", "a:1", "repair_json", "", "{", "{}")]),
+    ],
+)
+def test_records_come_back_and_an_empty_table_has_their_columns(tmp_path: Path, kind: type, records: list) -> None:
+    for name, written in (("some", records), ("none", [])):
+        write_records(tmp_path / name, kind, written)
+        assert read_records(tmp_path / name, kind) == written
+        assert pl.read_parquet_schema(tmp_path / name) == dict.fromkeys(kind.__slots__, pl.String)
 
 
 def test_a_missing_or_broken_table_is_an_error(tmp_path: Path) -> None:
@@ -59,10 +57,6 @@ def test_a_missing_or_broken_table_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_cannot_be_written_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
-    import polars as pl
-
     write_rows(tmp_path / "rows.parquet", [PLAIN])
 
     def full(*_: object) -> None:

@@ -19,7 +19,7 @@ from tuneloop.rows.clean import clean_rows, dropped_bad, dropped_row, mended_tex
 from tuneloop.rows.locate import locate, shown_path
 from tuneloop.rows.read import Reading, read_rows
 from tuneloop.rows.split import SPLITS, Splits, group_of, raw_key, split_rows
-from tuneloop.rows.table import read_dropped, read_repairs, read_table, write_dropped, write_repairs, write_rows
+from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 from tuneloop.runs import RunFolder
 
 SHOWN_BAD = 20
@@ -335,8 +335,8 @@ def save_prepared(prepared: Prepared, run: RunFolder) -> None:
     with atomic_folder(run.data) as folder:
         for split, rows in zip(SPLITS, (prepared.train, prepared.validation, prepared.test), strict=True):
             write_rows(folder / f"{split}.parquet", rows)
-        write_dropped(folder / "dropped.parquet", prepared.dropped)
-        write_repairs(folder / "repairs.parquet", prepared.repairs)
+        write_records(folder / "dropped.parquet", Dropped, prepared.dropped)
+        write_records(folder / "repairs.parquet", Repair, prepared.repairs)
         write_json(folder / "report.json", prepared.report | {"classes": prepared.labels})
         run.forget("data", "train", "evaluate", "report", "merge")
 
@@ -350,5 +350,6 @@ def load_prepared(run: RunFolder) -> Prepared:
     report = read_json(run.data / "report.json")
     classes = list(report.pop("classes"))
     train, validation, test = (read_table(run.data / f"{split}.parquet") for split in SPLITS)
-    dropped, repairs = read_dropped(run.data / "dropped.parquet"), read_repairs(run.data / "repairs.parquet")
+    dropped = read_records(run.data / "dropped.parquet", Dropped)
+    repairs = read_records(run.data / "repairs.parquet", Repair)
     return Prepared(train, validation, test, dropped, repairs, classes, report)

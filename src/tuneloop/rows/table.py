@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tuneloop.disk import atomic_path
 from tuneloop.errors import RunError
@@ -20,8 +20,8 @@ ROW_COLUMNS = {
 }  # fmt: skip
 """Columns of a row table: `label` holds one label, `labels` several (the other is null); `meta` is JSON."""
 
-DROPPED_COLUMNS = dict.fromkeys(("source", "stage", "reason", "raw", "split"), TEXT)
-REPAIR_COLUMNS = dict.fromkeys(("row", "source", "stage", "field", "before", "after"), TEXT)
+Record = TypeVar("Record", Dropped, Repair)
+"""Records whose fields are all text: their columns are their fields."""
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -42,40 +42,22 @@ def read_table(path: Path) -> list[Row]:
     return [_to_row(record) for record in _read(path)]
 
 
-def write_dropped(path: Path, dropped: Sequence[Dropped]) -> None:
-    """Write dropped rows with their reasons, atomically.
+def write_records(path: Path, kind: type[Record], records: Sequence[Record]) -> None:
+    """Write what was dropped or mended, atomically; an empty table has the columns of its `kind` too.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written.
     """
-    _write(path, [asdict(item) for item in dropped], DROPPED_COLUMNS)
+    _write(path, [asdict(record) for record in records], {field.name: TEXT for field in fields(kind)})
 
 
-def read_dropped(path: Path) -> list[Dropped]:
-    """Read what `write_dropped` wrote.
-
-    Raises:
-        RunError: if the table is missing or broken.
-    """
-    return [Dropped(**record) for record in _read(path)]
-
-
-def write_repairs(path: Path, repairs: Sequence[Repair]) -> None:
-    """Write what was mended, atomically.
-
-    Raises:
-        RunError: if the disk is full or the folder cannot be written.
-    """
-    _write(path, [asdict(item) for item in repairs], REPAIR_COLUMNS)
-
-
-def read_repairs(path: Path) -> list[Repair]:
-    """Read what `write_repairs` wrote.
+def read_records(path: Path, kind: type[Record]) -> list[Record]:
+    """Read the records of `kind` that `write_records` wrote.
 
     Raises:
         RunError: if the table is missing or broken.
     """
-    return [Repair(**record) for record in _read(path)]
+    return [kind(**record) for record in _read(path)]
 
 
 def _write(path: Path, records: list[dict[str, Any]], columns: dict[str, str]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tuneloop.score.html import Child, Html, join, tag
-from tuneloop.score.plots import bar, difference_bar
-from tuneloop.score.story import ORDER, PLAIN_METRICS, Story
-from tuneloop.score.verdict import best_models
+from tuneloop.report.html import Child, Html, join, tag
+from tuneloop.report.plots import bar, difference_bar
+from tuneloop.report.story import ORDER, PLAIN_METRICS, Story
+from tuneloop.report.verdict import best_models
 
 THINK = ("think_rate", "closed_tag_rate", "answer_after_think")
 DASH = "–"

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tuneloop.score.story import read_story
-from tuneloop.score.verdict import best_models, verdict_of
+from tuneloop.report.story import read_story
+from tuneloop.report.verdict import best_models, verdict_of
 
 
 @pytest.fixture

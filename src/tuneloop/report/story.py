@@ -8,10 +8,10 @@ from typing import Any
 
 from tuneloop.disk import read_json
 from tuneloop.recipe import Recipe
+from tuneloop.report.words import WORDS, Language
 from tuneloop.rows.table import read_table
 from tuneloop.runs import RunFolder
 from tuneloop.score.floor import is_chinese
-from tuneloop.score.words import WORDS, Language
 
 ORDER = ("tuned", "encoder", "floor", "untuned")
 LEAD_METRICS = {

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tuneloop.score.html import Html
-from tuneloop.score.plots import (
+from tuneloop.report.html import Html
+from tuneloop.report.plots import (
     HEIGHT,
     WIDTH,
     Chart,

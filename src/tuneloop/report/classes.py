@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneloop.score.html import Html, folded, join, tag
+from tuneloop.report.html import Html, folded, join, tag
+from tuneloop.report.plots import LABELS_UP_TO, bar, heat_map, reliability
+from tuneloop.report.story import Story
+from tuneloop.report.tables import section, style_of, table
 from tuneloop.score.metrics import confusion_matrix, per_class
-from tuneloop.score.plots import LABELS_UP_TO, bar, heat_map, reliability
-from tuneloop.score.story import Story
-from tuneloop.score.tables import section, style_of, table
 
 SHOWN = 30
 PAIRS = 15

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuneloop.score.html import Html, folded, join, safe, tag
+from tuneloop.report.html import Html, folded, join, safe, tag
 
 
 def test_text_is_escaped_in_children_and_attributes():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tuneloop.score.words import WORDS
+from tuneloop.report.words import WORDS
 
 GAP = re.compile(r"\{(\w+)\}")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tuneloop.examples.think import Thought, split_think
-from tuneloop.score.html import Html, folded, join, tag
+from tuneloop.report.html import Html, folded, join, tag
+from tuneloop.report.plots import shortened
+from tuneloop.report.story import Story
+from tuneloop.report.tables import section, style_of
 from tuneloop.score.overlap import rouge_l_of
-from tuneloop.score.plots import shortened
-from tuneloop.score.story import Story
-from tuneloop.score.tables import section, style_of
 
 EACH = 4
 CHARACTERS = 900

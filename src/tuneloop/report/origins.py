@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuneloop.score.html import Child, Html, folded, join, tag
-from tuneloop.score.plots import stacked_bar
-from tuneloop.score.story import Story
-from tuneloop.score.tables import section, table
+from tuneloop.report.html import Child, Html, folded, join, tag
+from tuneloop.report.plots import stacked_bar
+from tuneloop.report.story import Story
+from tuneloop.report.tables import section, table
 
 SHADES = ("c-encoder", "c-floor", "c-bad", "c-other", "c-untuned")
 SPLITS = ("train", "validation", "test")

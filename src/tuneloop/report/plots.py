@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuneloop.score.html import Html, join, tag
+from tuneloop.report.html import Html, join, tag
 from tuneloop.score.overlap import CJK
 
 WIDTH, HEIGHT = 560.0, 256.0

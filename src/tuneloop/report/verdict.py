@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneloop.score.story import PLAIN_METRICS, Story
+from tuneloop.report.story import PLAIN_METRICS, Story
 
 Tone = Literal["good", "fair", "bad", "none"]
 CHEAP = ("floor", "encoder")

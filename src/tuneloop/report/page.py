@@ -14,14 +14,13 @@ from typing import Any
 
 from tuneloop import __version__
 from tuneloop.disk import write_text
-from tuneloop.runs import RunFolder
-from tuneloop.score.classes import calibration_section, class_section, confusion_section
-from tuneloop.score.html import Html, tag
-from tuneloop.score.origins import data_section, prompt_section, provenance_section, recipe_section
-from tuneloop.score.plots import Chart, Line, line_chart
-from tuneloop.score.samples import sample_section
-from tuneloop.score.story import Story, read_story
-from tuneloop.score.tables import (
+from tuneloop.report.classes import calibration_section, class_section, confusion_section
+from tuneloop.report.html import Html, tag
+from tuneloop.report.origins import data_section, prompt_section, provenance_section, recipe_section
+from tuneloop.report.plots import Chart, Line, line_chart
+from tuneloop.report.samples import sample_section
+from tuneloop.report.story import Story, read_story
+from tuneloop.report.tables import (
     difference_section,
     model_cards,
     saved_section,
@@ -30,7 +29,8 @@ from tuneloop.score.tables import (
     speed_section,
     think_section,
 )
-from tuneloop.score.verdict import verdict_of
+from tuneloop.report.verdict import verdict_of
+from tuneloop.runs import RunFolder
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -47,13 +47,13 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         RunError: if a file of the run is broken, or the page cannot be written.
     """
-    write_text(run.report, page(read_story(run)))
+    write_text(run.report, page_html(read_story(run)))
     return run.report
 
 
-def page(story: Story) -> str:
+def page_html(story: Story) -> str:
     """The whole page as HTML text."""
-    style = Html(files("tuneloop.score").joinpath("report.css").read_text(encoding="utf-8"))
+    style = Html(files("tuneloop.report").joinpath("page.css").read_text(encoding="utf-8"))
     title = f"{story.recipe.name} · {story.say('report')}"
     head = tag(
         "head",

@@ -10,10 +10,10 @@ import pytest
 from tuneloop.errors import RunError
 from tuneloop.recipe import recipe_from_tree
 from tuneloop.records import Row
+from tuneloop.report.page import write_report
+from tuneloop.report.words import WORDS
 from tuneloop.rows.table import write_rows
 from tuneloop.runs import RunFolder
-from tuneloop.score.report import write_report
-from tuneloop.score.words import WORDS
 
 VOID = {"meta"}
 
