@@ -344,6 +344,16 @@ def test_doctor_plans_a_recipe_as_it_then_runs(finished: Finished):
     assert files_of(folder) == before
 
 
+def test_doctors_time_is_that_of_the_experts_a_token_is_sent_to(answers: Path, model: Models):
+    write_recipe(answers, "generation", model("deepseek_v3"))
+    plan = tuneloop("doctor", "recipe.yaml", "--json", folder=answers).json()["plan"]
+    config = read_json(model("deepseek_v3") / "config.json")
+    table, added = config["vocab_size"] * config["hidden_size"], plan["trainable_parameters"]
+    body = plan["parameters"] - 2 * table - 2 * 6 * 3 * 32 * 16  # 6 of 8 experts in each of 2 blocks
+    tokens, trained = plan["tokens"], plan["trained_tokens"]
+    assert plan["flops"] == (4 * body + 6 * added) * tokens + 4 * table * trained
+
+
 @pytest.mark.parametrize(("steps", "wrong"), [("5", True), ("0.5", True), ("1", False)])
 def test_doctor_warns_of_a_warm_up_that_eats_the_run(finished: Finished, steps: str, wrong: bool):
     words = ["doctor", "recipe.yaml", "--set", f"train.warmup_steps={steps}"]

@@ -94,7 +94,7 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
     tokens = facts["tokens"] * recipe.train.num_train_epochs
     trained = facts.get("trained_tokens", 0) * recipe.train.num_train_epochs
     flops = training_flops(
-        body=sizes.blocks, added=sizes.trainable if recipe.adapt.method != "full" else 0,
+        body=sizes.active, added=sizes.trainable if recipe.adapt.method != "full" else 0,
         output=sizes.output if generation else 0, tokens=tokens, trained_tokens=trained,
     )  # fmt: skip
     peak = estimate_memory(

@@ -274,8 +274,14 @@ def _load_head(model: Classifier, folder: Path) -> None:
 def parameter_counts(model: nn.Module) -> dict[str, int]:
     """Numbers of parameters.
 
+    Of DeepSeek-V3's routed experts, "active" counts the `num_experts_per_tok` of each block that one token is sent to;
+    the shared experts and all else (the whole router, norms, biases) count as they are, since every token meets them.
+
     Returns:
-        "all"; "trainable"; "vocabulary": embedding and LM head, once if tied; "output": the LM head alone, 0 without.
+        "all"; "active": what one token goes through, "all" in a model without routed experts; "trainable";
+        "vocabulary": embedding and LM head, once if tied; "output": the LM head alone, 0 without.
+
+    Source: DeepSeek-AI 2024, arXiv:2412.19437, section 2.1.2 (equations 12 to 15).
     """
     network = base_model(model.backbone if isinstance(model, Classifier) else model)  # type: ignore[arg-type]
     seen = {id(p): p.numel() for p in model.parameters()}
@@ -283,10 +289,22 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     vocabulary = _sizes(network.get_input_embeddings()) | output
     return {
         "all": sum(seen.values()),
+        "active": sum(seen.values()) - _passed_by(network),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "vocabulary": sum(vocabulary.values()),
         "output": sum(output.values()),
     }
+
+
+def _passed_by(network: PreTrainedModel) -> int:
+    """Parameters of the routed experts that a token is not sent to, over all blocks; 0 without routed experts."""
+    if network.config.model_type != "deepseek_v3":
+        return 0
+    experts: int = network.config.n_routed_experts
+    chosen: int = network.config.num_experts_per_tok
+    stacks = [module for name, module in network.named_modules() if name.endswith(".mlp.experts")]
+    routed = sum(sum(_sizes(stack).values()) for stack in stacks)  # each stack: (experts, ...)
+    return routed // experts * (experts - chosen)
 
 
 def _sizes(module: nn.Module | None) -> dict[int, int]:
