@@ -56,6 +56,8 @@ class Model(Section):
     """Branch, tag or commit of a hub id; None is the newest, and the commit is recorded."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
+    fast_path: bool = True
+    """Compute with the padding-free decoder where it applies (it says so, or why not); false: never."""
 
 
 class Data(Section):
@@ -115,8 +117,8 @@ class Train(Section):
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Accumulation steps in one optimiser step; the loss is normalised over all their tokens."""
     tokens_per_micro_batch: int | None = Field(default=None, ge=8)
-    """Padded tokens that go through the model at once, a longer row alone; None: 256 on a CPU, 8192 on a GPU.
-    Smaller needs less memory; the gradient is the same."""
+    """Tokens that go through the model at once, a longer row alone; None: 1024 on the fast path, else 256 padded ones
+    on a CPU and 8192 on a GPU. Smaller needs less memory; the gradient is the same."""
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak learning rate of AdamW."""
     head_learning_rate: float | None = Field(default=None, gt=0)

@@ -34,6 +34,7 @@ from tuneloop.model.adapt import wrap_lora
 from tuneloop.model.cache import settings_sha256
 from tuneloop.model.heads import Classifier, base_model, is_encoder
 from tuneloop.model.load import load_model
+from tuneloop.model.reader import Reader, choose_reader
 from tuneloop.model.safetensors_header import read_header
 from tuneloop.model.safety import CONFIG_KEYS
 from tuneloop.model.source import Source, resolve
@@ -50,12 +51,14 @@ class Tuned:
         tokenizer: Its tokenizer.
         args: args.json.
         labels: Class names by index; [] for generation.
+        reader: Computes the model's states.
     """
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     args: dict[str, Any]
     labels: list[str]
+    reader: Reader
 
 
 def save_tuned(
@@ -200,7 +203,8 @@ def load_tuned(folder: Path, *, dtype: str | None = None) -> Tuned:
     model.eval().requires_grad_(False)
     if torch.cuda.is_available():
         model.to("cuda")
-    return Tuned(model, tokenizer, args, labels)
+    # Runs of before the fast path do not name it.
+    return Tuned(model, tokenizer, args, labels, choose_reader(network, fast=args.get("fast_path", True)))
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase, args: dict[str, Any]) -> None:

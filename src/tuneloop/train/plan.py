@@ -157,6 +157,7 @@ def sizes_of(config: dict[str, Any], adapt: Adapt) -> Sizes:
     )  # fmt: skip
 
 
-def micro_batch_tokens(train: Train) -> int:
-    """Padded tokens that go through at once: as asked, else what suits the device that will train."""
-    return train.tokens_per_micro_batch or tokens_at_once("cuda" if torch.cuda.is_available() else "cpu")
+def micro_batch_tokens(train: Train, *, packed: bool = False) -> int:
+    """Tokens that go through at once: as asked, else what suits the device that will train, without padding or with."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return train.tokens_per_micro_batch or tokens_at_once(device, packed=packed)
