@@ -74,6 +74,17 @@ BAD: dict[str, tuple[Change, list[str]]] = {
         ["4 faults", "'train.num_train_epochs' should", "'adapt.rank' should", "'data.think' should", "got 5 (int)"],
     ),
     "missing file": (edit(data__train="nowhere.jsonl"), ["There is no file", "nowhere.jsonl", "train.jsonl"]),
+    "two missing files": (
+        edit(data__train="nowhere.jsonl", data__test="none.csv"),
+        ["2 inputs are missing", "nowhere.jsonl", "none.csv"],
+    ),
+    "values that do not fit, and an unknown key": (
+        edit(
+            task__type="generation", train__head_learning_rate=0.1, train__metric_for_best_model="accuracy",
+            evaluate__metrics=["macro_f1"], train__lr=1,
+        ),
+        ["4 faults", "unknown key 'train.lr'", "accuracy needs", "has no head", "macro_f1 cannot be measured"],
+    ),
     "empty file": (lambda folder: (folder / "train.jsonl").write_text("\n \n") and None, ["train.jsonl is empty"]),
     "binary file": (binary, ["train.jsonl", "binary"]),
     "image": (image, ["train.jsonl", "a PNG image"]),

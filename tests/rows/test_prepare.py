@@ -184,6 +184,20 @@ def test_the_key_follows_every_input_file(tmp_path: Path, write: Write, recipe: 
         inputs_key(recipe(train="none.jsonl", source="the moon"), tmp_path)
 
 
+@pytest.mark.parametrize("verb", [inputs_key, prepare_rows])
+def test_all_missing_files_are_told_at_once(tmp_path: Path, write: Write, recipe: Recipes, verb: Any) -> None:
+    data = {"train": "none.jsonl", "validation": "no*.csv", "test": write("t.jsonl", *rows(3))}
+    with pytest.raises(DataError) as told:
+        verb(recipe(**data), tmp_path)
+    assert f"2 inputs are missing: (1) There is no file {tmp_path}/none.jsonl; (2) No file matches no*.csv" in str(told.value)
+    assert "a folder with t.jsonl" in told.value.got and "nothing under" in told.value.got
+    with pytest.raises(DataError, match=r"2 inputs.*\(2\) There is no file .*gone.*at: the moon\.$") as told:
+        verb(recipe(**data | {"validation": 0.1, "test": "gone.csv", "source": "the moon"}), tmp_path)
+    assert str(told.value).count("the moon") == 1
+    with pytest.raises(DataError, match=r"^There is no file"):
+        verb(recipe(train=data["test"], validation="none.jsonl", test="none.jsonl"), tmp_path)
+
+
 def test_prepared_rows_come_back(tmp_path: Path, write: Write, recipe: Recipes) -> None:
     lines = [*rows(60), '{"text": "mend", "label": "a",}', "rubbish"]
     prepared = prepare_rows(recipe(train=write("a.jsonl", *lines)), tmp_path)
