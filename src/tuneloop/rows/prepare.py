@@ -17,7 +17,7 @@ from tuneloop.recipe import Recipe
 from tuneloop.records import Dropped, Repair, Row, Split
 from tuneloop.rows.clean import clean_rows, dropped_bad, dropped_row, mended_text, normalised
 from tuneloop.rows.locate import Place, locate, shown_path
-from tuneloop.rows.read import Reading, read_rows
+from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
 from tuneloop.rows.split import SPLITS, Splits, group_of, raw_key, split_rows
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 from tuneloop.runs import RunFolder
@@ -50,19 +50,19 @@ class Prepared:
 
 
 def inputs_key(recipe: Recipe, folder: Path) -> dict[str, str]:
-    """Every input file's sha256, without reading a row; a hub set stands by its name alone.
+    """Every input's sha256: a file's of its bytes, a hub set's of its rows.
 
     Args:
         recipe: What names the inputs.
         folder: Where its relative paths start.
 
     Raises:
-        DataError: naming all files that are missing.
+        DataError: naming all files that are missing, or if a hub set cannot be loaded.
     """
     key: dict[str, str] = {}
     for place in _places(recipe, folder).values():
         key |= {shown_path(path, folder): sha256_file(path) for path in place.files}
-        key |= {f"hub:{place.hub}:{place.split}": "hub"} if place.hub else {}
+        key |= {hub_name(place): rows_sha256(read_hub(place.hub, place.split))} if place.hub else {}
     return key
 
 
