@@ -26,6 +26,12 @@ from tests.end_to_end.workbench import (
     write_recipe,
 )
 
+from tuneloop.examples.encode import encode_generation
+from tuneloop.examples.template import template_of
+from tuneloop.model.load import load_tokenizer
+from tuneloop.model.source import resolve
+from tuneloop.rows.read import read_rows
+
 Change = Callable[[Path], None]
 
 
@@ -177,6 +183,37 @@ def test_a_max_length_that_cuts_every_answer_names_the_lengths(answers: Path, mo
     assert files_of(answers) == before
 
 
+def test_a_max_length_that_cuts_the_end_off_every_answer_is_refused(answers: Path, model: Callable[[str], Path]):
+    """Words of each answer are left to train on, but no end of turn."""
+    write_recipe(answers, "generation", model("llama"))
+    rows = lengths_of(answers, model("llama"))
+    shortest, longest = min(rows), max(rows)
+    before = files_of(answers)
+    limit = ["--set", f"data.max_length={shortest - 1}"]
+    for verb in ("run", "train", "doctor"):
+        told = tuneloop(verb, "recipe.yaml", *limit, folder=answers).paragraph()
+        assert f"data.max_length = {shortest - 1} cuts the end off every answer (24 of 24 rows)" in told
+        assert f"{longest} keeps them all" in told and "(p50)" in told
+    assert files_of(answers) == before
+    assert runs_of(answers) == []
+
+
+def test_a_max_length_that_cuts_most_answers_is_a_loud_warning(answers: Path, model: Callable[[str], Path]):
+    write_recipe(answers, "generation", model("llama"), evaluate__untuned_rows=0)
+    rows = lengths_of(answers, model("llama"))
+    limit = sorted(rows)[5]
+    cut = sum(length > limit for length in rows)
+    assert 12 < cut < 24
+    words = ["recipe.yaml", "--set", f"data.max_length={limit}"]
+    done = tuneloop("train", *words, folder=answers)
+    assert done.status == 0, done.err
+    said = f"{cut} of 24 rows ({cut / 24:.0%}) lose the end of an answer to data.max_length = {limit}"
+    (warned,) = [line for line in done.err.splitlines() if line.startswith("warning:")]
+    assert said in warned and f"data.max_length = {max(rows)} keeps them all" in warned
+    planned = tuneloop("doctor", *words, "--json", folder=answers).json()
+    assert [line for line in planned["warnings"] if "answer" in line] == [warned.removeprefix("warning: ")]
+
+
 def test_a_max_length_beyond_the_model_is_refused(written: Path):
     edit(data__max_length=513)(written)
     told = tuneloop("run", "recipe.yaml", folder=written).paragraph()
@@ -197,6 +234,14 @@ def test_a_hub_that_cannot_be_reached_fails_soon(written: Path, tmp_path: Path):
     shutil.rmtree(tmp_path / "hf", ignore_errors=True)
     assert files_of(written) == before
     assert runs_of(written) == []
+
+
+def lengths_of(folder: Path, model: Path) -> list[int]:
+    """Tokens of each training row, prompt and answer."""
+    tokenizer = load_tokenizer(resolve(str(model)))
+    rows = read_rows("train.jsonl", folder=folder, task="generation").rows
+    made = encode_generation(rows, tokenizer, template_of(tokenizer), max_length=512, think="keep")
+    return [example.length for example in made]
 
 
 # -- a run folder that another process is writing --------------------------------------------------
