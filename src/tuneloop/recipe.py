@@ -373,7 +373,7 @@ def _faults(error: ValidationError, tree: dict[str, Any]) -> list[str]:
 
 
 def _clashes(tree: dict[str, Any], unknown: str) -> list[str]:
-    """What values of different keys do to each other, as sentences; values that are wrong by themselves are passed over.
+    """What does not fit between values of different keys, as sentences; values wrong by themselves are passed over.
 
     Args:
         tree: The parsed recipe.
