@@ -145,6 +145,19 @@ def test_the_other_writing_verbs_refuse_alike(written: Path, verb: str, name: st
     assert runs_of(written) == []
 
 
+REFUSED = {"beyond the model": (edit(data__max_length=513), ["513", "at most 512"]), **BAD}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_doctor_refuses_what_run_refuses(written: Path, name: str):
+    change, says = REFUSED[name]
+    change(written)
+    before = files_of(written)
+    told = tuneloop("doctor", "recipe.yaml", folder=written).paragraph()
+    assert all(part in told for part in says), told
+    assert files_of(written) == before
+
+
 def test_every_reading_verb_says_what_is_missing(tmp_path: Path):
     for words in (["run", "no.yaml"], ["show", "no.yaml"], ["doctor", "no.yaml"], ["clean", "no.yaml"]):
         assert "There is no recipe no.yaml" in tuneloop(*words, folder=tmp_path).paragraph()
