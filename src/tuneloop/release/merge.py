@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from tuneloop.disk import exclusive
-from tuneloop.errors import CheckFailed, RunError
+from tuneloop.errors import CheckFailed, RecipeError, RunError
 from tuneloop.examples.encode import encode_prompt
 from tuneloop.examples.template import template_of
 from tuneloop.model.heads import Classifier, body
@@ -52,9 +53,12 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
         tolerance: Largest allowed absolute difference of a logit on the run's own rows.
 
     Raises:
+        RecipeError: if `tolerance` is no finite number of 0 or more.
         RunError: if the run has no adapter to merge, or `out` holds something else than a model of tuneloop.
         CheckFailed: if merged and unmerged differ by more than `tolerance`; nothing is written then.
     """
+    if not 0 <= tolerance < math.inf:
+        raise RecipeError("The tolerance is no allowed difference of a logit", got=str(tolerance), allowed="0 or more")
     folder = run if isinstance(run, RunFolder) else open_run(run)
     target = out or folder.path / "merged"
     if target.exists() and not (target / "args.json").is_file() and (target.is_file() or any(target.iterdir())):
@@ -85,7 +89,8 @@ def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
     if isinstance(tuned.model, Classifier):
         tuned.model.backbone = plain  # type: ignore[assignment]
         merged = tuned.model
-    difference = max(float((x - _logits(merged, ids)).abs().max()) for x, ids in zip(before, inputs, strict=True))
+    gaps = [(x - _logits(merged, ids)).abs().max() for x, ids in zip(before, inputs, strict=True)]
+    difference = float(torch.stack(gaps).max())  # torch's max keeps a nan, wherever it stands; Python's does not
     if not difference <= tolerance:
         raise CheckFailed(
             f"The merged model differs from the adapter: {difference:.2e} in a logit",
