@@ -100,6 +100,7 @@ def test_the_merged_model_is_the_adapter_in_plain_transformers(task, architectur
     entry = run.stations()["merge"]
     assert entry["largest_difference"] == done.largest_difference
     assert (entry["prompts"], entry["tolerance"], entry["train_key"]) == (5, 1e-3, "the key")
+    assert len(entry["key"]) == 64 and entry["seconds"] > 0 and entry["device"] in ("cpu", "cuda:0")
 
 
 @pytest.mark.parametrize("fault", ["scaled", "lost", "nan"])

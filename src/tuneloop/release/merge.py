@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from tuneloop.disk import exclusive
+from tuneloop.disk import exclusive, sha256_json
 from tuneloop.errors import CheckFailed, RecipeError, RunError
 from tuneloop.examples.encode import encode_prompt
 from tuneloop.examples.template import template_of
@@ -72,6 +73,7 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
 
 
 def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
+    began = time.monotonic()
     folder.require_model()
     # In float32 whatever the model was tuned in: bfloat16 would round small updates away in the sum.
     tuned = load_tuned(folder.model, dtype="float32")
@@ -83,6 +85,7 @@ def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
         )
     rows = load_prepared(folder)
     inputs = _prompts(tuned, [*rows.test, *rows.train][:PROMPTS])
+    device = str(next(tuned.model.parameters()).device)
     before = [_logits(tuned.model, ids) for ids in inputs]
     plain: nn.Module = network.merge_and_unload(safe_merge=True)
     merged: nn.Module = plain
@@ -101,9 +104,11 @@ def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
     recipe = folder.load_recipe()
     recipe = recipe.model_copy(update={"adapt": recipe.adapt.model_copy(update={"method": "full"})})
     save_tuned(target, merged, tuned.tokenizer, args, model_card(recipe, args, tuned.labels))
+    train_key = folder.stations()["train"]["key"]
     folder.record(
-        "merge", folder=str(target), largest_difference=difference, tolerance=tolerance, prompts=len(inputs),
-        train_key=folder.stations().get("train", {}).get("key"),
+        "merge", key=sha256_json([train_key, tolerance]), train_key=train_key, device=device,
+        seconds=round(time.monotonic() - began, 3), folder=str(target), largest_difference=difference,
+        tolerance=tolerance, prompts=len(inputs),
     )  # fmt: skip
     return Merged(target, difference, tolerance, len(inputs))
 
