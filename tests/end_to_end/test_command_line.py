@@ -172,6 +172,29 @@ def test_run_as_json_is_one_value_on_stdout(copied: Callable[[str], Path]):
     assert found["scores"] == json.loads((folder / "runs/r/scores.json").read_text())
 
 
+def test_train_as_json_is_what_the_manifest_holds(copied: Callable[[str], Path]):
+    folder = copied("intents")
+    found = tuneloop("train", "recipe.yaml", "--json", folder=folder).json()
+    assert (found["run"], found["model"]) == ("runs/r", "runs/r/model")
+    assert found["training"] == json.loads((folder / "runs/r/manifest.json").read_text())["stations"]["train"]
+    assert found["training"]["steps"] == 9 and found["training"]["validation"]["loss"] > 0
+
+
+def test_merge_as_json_holds_the_largest_difference_as_a_number(copied: Callable[[str], Path]):
+    folder = copied("answers")
+    found = tuneloop("merge", "r", "--tolerance", "0.01", "--json", folder=folder).json()
+    assert found == {
+        "folder": "runs/r/merged", "tolerance": 0.01, "prompts": 8, "largest_difference": found["largest_difference"],
+    }  # fmt: skip
+    entry = json.loads((folder / "runs/r/manifest.json").read_text())["stations"]["merge"]
+    assert 0 <= found["largest_difference"] == entry["largest_difference"] <= 0.01
+
+
+@pytest.mark.parametrize("verb", ["run", "clean", "train", "evaluate", "compare", "merge", "doctor"])
+def test_the_verbs_that_measure_offer_json(tmp_path: Path, verb: str):
+    assert "--json" in tuneloop(verb, "--help", folder=tmp_path).out
+
+
 # -- the encoder row -------------------------------------------------------------------------------
 
 
