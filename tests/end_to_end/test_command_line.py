@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,17 +28,21 @@ finally:
 """
 
 
+def cpu_seconds() -> float:
+    """User and system time of all processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_there_at_once_and_loads_nothing_heavy(tmp_path: Path):
-    best = 9.0
-    for _ in range(3):  # the best of three: other work on the machine is no fault of the command
-        began = time.monotonic()
+    took = []
+    for _ in range(5):  # other work on the machine makes it wait, which is no fault of the command
+        before = cpu_seconds()
         done = finish(start("--help", folder=tmp_path, script=LOADED))
-        best = min(best, time.monotonic() - began)
+        took.append(cpu_seconds() - before)
         assert done.status == 0
         assert done.err.strip() == "[]"
-        if best < 0.5:
-            break
-    assert best < 1.0  # 0.5 s on an idle machine
+    assert 0.01 < min(took) < 0.5, took
     assert all(f"  {verb} " in done.out for verb in [*VERBS, "version"])
 
 
