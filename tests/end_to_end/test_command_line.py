@@ -217,7 +217,7 @@ def test_an_encoder_that_cannot_read_the_rows_is_left_out_with_its_reason(tmp_pa
     wordings = {"卡": ["我在{}刷卡失败了", "{}的卡丢了"], "转账": ["转到{}的钱没到账", "给{}的转账在哪里"]}
     rows = [
         {"text": wording.format(place), "label": label}
-        for place in "北京 上海 广州 深圳 杭州 成都 武汉 西安".split()
+        for place in ["北京", "上海", "广州", "深圳", "杭州", "成都", "武汉", "西安"]
         for label, some in wordings.items()
         for wording in some
     ]

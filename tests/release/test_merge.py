@@ -18,8 +18,8 @@ from tuneloop.model.load import load_model
 from tuneloop.model.saved import load_tuned, save_tuned
 from tuneloop.model.source import resolve
 from tuneloop.records import Message, Row, content_id
-from tuneloop.release.card import model_card
 from tuneloop.release import merge as release
+from tuneloop.release.card import model_card
 from tuneloop.release.merge import merge
 from tuneloop.rows.prepare import Prepared, save_prepared
 from tuneloop.runs import RunFolder
@@ -137,7 +137,7 @@ def test_a_logit_that_is_no_number_is_refused_whichever_prompt_gives_it(prompt, 
         return found * wrong if len(seen) == 5 + prompt + 1 else found  # the first five are the adapter's
 
     monkeypatch.setattr(release, "_logits", logits)
-    with pytest.raises(CheckFailed, match="differs from the adapter: (nan|inf) in a logit"):
+    with pytest.raises(CheckFailed, match=r"differs from the adapter: (nan|inf) in a logit"):
         merge(run, tolerance=1e30)
     assert len(seen) == 10 and not (run.path / "merged").exists()
 
