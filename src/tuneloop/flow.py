@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -303,8 +304,9 @@ def _score(folder: RunFolder, key: str) -> None:
 def _write_page(folder: RunFolder) -> None:
     from tuneloop.report.page import write_report
 
+    began = time.monotonic()
     write_report(folder)
-    folder.record("report", key=_page_key(folder))
+    folder.record("report", key=_page_key(folder), seconds=round(time.monotonic() - began, 3))
 
 
 def _page_key(folder: RunFolder) -> str:

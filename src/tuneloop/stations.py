@@ -235,7 +235,7 @@ def train_station(
     from tuneloop.train.plan import saved_against_full
 
     _clear_old(run, resume=resume)
-    _say_facts(ready.facts, recipe.task.type)
+    _say_facts(ready.facts, recipe.task.type, recipe.data.max_length)
     torch.manual_seed(recipe.seed)
     pad = ready.tokenizer.pad_token_id
     reader = _choose_reader(ready.model, recipe)
@@ -310,12 +310,14 @@ def _clear_old(run: RunFolder, *, resume: bool) -> None:
         path.unlink(missing_ok=True)
 
 
-def _say_facts(facts: dict[str, Any], task: str) -> None:
+def _say_facts(facts: dict[str, Any], task: str, max_length: int) -> None:
     """What is about to be trained, before the first step."""
+    from tuneloop.examples.encode import cut_warning
+
     share = f", {facts['trained_share']:.0%} of them trained" if task == "generation" else ""
     say(f"training: {facts['rows']} rows, {facts['tokens']:,} tokens an epoch{share}")
-    if facts["truncated"]:
-        warn(f"{facts['truncated']} rows are cut at data.max_length")
+    if cut := cut_warning(facts, max_length):
+        warn(cut)
     if facts["untrained"]:
         warn(f"{len(facts['untrained'])} rows teach nothing (no trained token is left) and are passed over")
     if facts.get("unclosed"):
