@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -21,6 +23,15 @@ def reset_peak_memory(device: str = "cpu") -> bool:
     except OSError:
         return False
     return True
+
+
+def give_back_memory() -> None:
+    """Give the pages of freed tensors back to the system at once, where the C library can (glibc).
+
+    Without it they stay in the process's heap, and what is allocated next may not fit into the holes.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory_mb(device: str = "cpu") -> float:

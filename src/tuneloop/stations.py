@@ -232,7 +232,6 @@ def train_station(
     from tuneloop.model.saved import parameter_counts, save_tuned
     from tuneloop.release.card import model_card
     from tuneloop.train.loop import Job, train
-    from tuneloop.train.plan import saved_against_full
 
     _clear_old(run, resume=resume)
     _say_facts(ready.facts, recipe.task.type, recipe.data.max_length)
@@ -253,22 +252,29 @@ def train_station(
     # The figures must be of the weights that were saved: the best step's only where it was kept.
     best = state.best_validation if recipe.train.load_best_model_at_end else {}
     kept = best or state.validation
-    trained = sum(sum(x != -100 for x in e.labels[1:]) for e in ready.train) * recipe.train.num_train_epochs
-    saved = saved_against_full(
-        counts, task=recipe.task.type, method=recipe.adapt.method, tokens=state.tokens, trained_tokens=trained
-    )
     run.record(
         "train", key=keys.train, data_key=keys.data, seed=recipe.seed, device=device,
         model_sha256=source.sha256, seconds=round(state.seconds, 3),
         this_session_seconds=round(time.monotonic() - began, 1), steps=state.step,
         tokens=state.tokens, best_step=state.best_step, validation=kept,
         rows=ready.facts, parameters=counts,
-        saved_against_full=saved, peak_memory_mb=round(state.peak_memory_mb, 1), method=recipe.adapt.method,
+        saved_against_full=_saved(ready, recipe, counts, state),
+        peak_memory_mb=round(state.peak_memory_mb, 1), method=recipe.adapt.method,
         comparable=comparable_key(keys.data, source, recipe, device),
         machine=machine_facts(), template_hash=ready.args["template_hash"], fast_path=reader.packed,
     )  # fmt: skip
     run.drop_previous()
     return state
+
+
+def _saved(ready: Ready, recipe: Recipe, counts: dict[str, int], state: State) -> dict[str, float]:
+    """The counted work that the method saved against full tuning."""
+    from tuneloop.train.plan import saved_against_full
+
+    trained = sum(sum(x != -100 for x in e.labels[1:]) for e in ready.train) * recipe.train.num_train_epochs
+    return saved_against_full(
+        counts, task=recipe.task.type, method=recipe.adapt.method, tokens=state.tokens, trained_tokens=trained
+    )
 
 
 def _choose_reader(model: nn.Module, recipe: Recipe) -> Reader:

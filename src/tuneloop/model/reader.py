@@ -16,6 +16,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tuneloop.memory import give_back_memory
 from tuneloop.model.decoder import Decoder, why_not
 from tuneloop.model.heads import Read, body, full_attention_mask, is_encoder
 
@@ -85,6 +86,7 @@ def halved_weights(model: PreTrainedModel | PeftModel) -> Iterator[int]:
             if torch.equal(small.float(), module.weight):
                 halved.append(module.weight)
                 module.weight.data = small
+    give_back_memory()
     try:
         yield sum(2 * parameter.numel() for parameter in halved)
     finally:
