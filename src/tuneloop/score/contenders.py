@@ -152,14 +152,19 @@ def encoder_contender(exam: Exam) -> Contender | None:
 
 
 def _ask(name: str, rival: Rival, asked: Sequence[str], backend: str, latency: bool) -> Contender:
-    reset_peak_memory()
+    own = reset_peak_memory()
     began = time.monotonic()
     said = rival(list(asked))
-    facts = {"throughput": throughput(len(asked), time.monotonic() - began), "peak_memory_mb": peak_memory_mb()}
+    facts = {"throughput": throughput(len(asked), time.monotonic() - began)} | _memory("cpu", own=own)
     timed = query_seconds(lambda i: rival(asked[i]), min(TIMED["rival"], len(asked))) if latency else []
     return Contender(
         name, list(range(len(asked))), said.texts, backend, said.confidences, [1000 * s for s in timed], facts
     )
+
+
+def _memory(device: str, *, own: bool) -> dict[str, Any]:
+    """The peak, or nothing where it could not be reset: it would be that of whatever ran before."""
+    return {"peak_memory_mb": peak_memory_mb(device)} if own else {}
 
 
 def untuned_contender(
@@ -170,13 +175,13 @@ def untuned_contender(
     if exam.task == "generation":
         return _generation("untuned", exam, model, tokenizer, args, count)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reset_peak_memory(device)
+    own = reset_peak_memory(device)
     scorer = ChoiceScorer(model, tokenizer, template_of(tokenizer), exam.labels, max_length=args["max_length"])
     texts = [row.question for row in exam.test[:count]]
     began = time.monotonic()
     predicted, shares = choose(scorer, texts)
     facts = {
-        "throughput": throughput(count, time.monotonic() - began), "peak_memory_mb": peak_memory_mb(device),
+        "throughput": throughput(count, time.monotonic() - began), **_memory(device, own=own),
         "prompt": choice_prompt(exam.labels, "..."),
     }  # fmt: skip
     timed = (
@@ -199,7 +204,7 @@ def tuned_contender(exam: Exam, tuned: Tuned) -> Contender:
     if not isinstance(tuned.model, Classifier):
         return _generation("tuned", exam, tuned.model, tuned.tokenizer, tuned.args, count)
     device = next(tuned.model.parameters()).device.type
-    reset_peak_memory(device)
+    own = reset_peak_memory(device)
     pad, model = tuned.tokenizer.pad_token_id, tuned.model
     encode: Callable[[Sequence[Row]], list[Example]] = lambda rows: encode_classification(  # noqa: E731
         rows, tuned.tokenizer, tuned.labels, max_length=tuned.args["max_length"]
@@ -210,7 +215,7 @@ def tuned_contender(exam: Exam, tuned: Tuned) -> Contender:
     seconds = time.monotonic() - began
     facts = {
         "throughput": throughput(count, seconds, tokens=sum(len(e.input_ids) for e in examples)),
-        "peak_memory_mb": peak_memory_mb(device),
+        **_memory(device, own=own),
     }
 
     def query(i: int) -> Any:
@@ -232,7 +237,7 @@ def _generation(
     if not isinstance(model, PreTrainedModel | PeftModel):
         raise TypeError(f"{type(model).__name__} cannot generate")
     device = next(model.parameters()).device.type
-    reset_peak_memory(device)
+    own = reset_peak_memory(device)
     template = template_of(tokenizer)
     prompts = [
         encode_prompt(row.messages, tokenizer, template, think=args["think"], max_length=args["max_length"])
@@ -243,7 +248,7 @@ def _generation(
     if count:
         answers = generate(model, tokenizer, prompts, max_new_tokens=exam.max_new_tokens, title=f"{name} answers")
     seconds = max(time.monotonic() - began, 1e-9)
-    facts: dict[str, Any] = {"peak_memory_mb": peak_memory_mb(device)}
+    facts = _memory(device, own=own)
     if count:
         facts |= {
             "throughput": throughput(count, seconds, tokens=sum(a.tokens for a in answers)),

@@ -5,7 +5,6 @@ run folder (rows, model)  ->  contenders  ->  scores.json + predictions.parquet
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 
 from tuneloop.disk import atomic_path, read_json, sha256_file, sha256_json, write_json
 from tuneloop.errors import DataError, RunError, TuneloopError
+from tuneloop.memory import give_back_memory, reset_peak_memory
 from tuneloop.model.load import load_model
 from tuneloop.model.safety import ARCHITECTURES
 from tuneloop.model.saved import load_base, load_tuned
@@ -151,12 +151,17 @@ def _ask_all(exam: Exam, recipe: Recipe, args: dict[str, Any], folder: RunFolder
     Each model is loaded when its turn comes and freed before the next, so that its peak memory is its own.
     """
     say(f"scoring {len(exam.test)} test rows: floor, encoder, untuned, tuned")
+    if not reset_peak_memory():
+        warn("this system cannot reset the peak memory of a process: it is left out for what runs on the CPU")
     contenders: list[Contender] = []
+    give_back_memory()  # of a training that ran in this process
     if exam.max_rows:
         contenders.append(floor_contender(exam))
+        give_back_memory()
         encoder = encoder_contender(exam)
         if encoder is not None:
             contenders.append(encoder)
+    give_back_memory()
     if recipe.evaluate.untuned_rows and ARCHITECTURES[args["architecture"]] == "bert":
         say("the untuned row is left out: an encoder (BERT) has no words of its own to answer with")
     elif recipe.evaluate.untuned_rows:
@@ -164,16 +169,9 @@ def _ask_all(exam: Exam, recipe: Recipe, args: dict[str, Any], folder: RunFolder
         base.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
         contenders.append(untuned_contender(exam, base.model, base.tokenizer, recipe.evaluate.untuned_rows, args))
         del base
-    _free()
+    give_back_memory()
     contenders.append(tuned_contender(exam, load_tuned(folder.model)))
     return contenders
-
-
-def _free() -> None:
-    """Give back what the contenders so far held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _scores(
