@@ -63,7 +63,8 @@ def summary(run: RunFolder, scores: dict) -> str:
     ]  # fmt: skip
     for name, model in scores["models"].items():
         cells = [_figure(name_, model["metrics"].get(name_)) for name_ in figures]
-        latency = [f"{model['latency_ms'][key]:.1f}" if "latency_ms" in model else "" for key in ("p50", "p95")]
+        timed = model.get("latency_ms", {})
+        latency = [f"{timed[key]:.1f}" if key in timed else "" for key in ("p50", "p95")]
         lines.append("| " + " | ".join([name, str(model["rows"]), *cells, *latency]) + " |")
     lines += ["", "Paired differences (bootstrap over test rows, 10,000 draws, 95 %):", ""]
     for gap in scores["comparisons"]:
