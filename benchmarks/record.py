@@ -66,6 +66,8 @@ def summary(run: RunFolder, scores: dict) -> str:
         timed = model.get("latency_ms", {})
         latency = [f"{timed[key]:.1f}" if key in timed else "" for key in ("p50", "p95")]
         lines.append("| " + " | ".join([name, str(model["rows"]), *cells, *latency]) + " |")
+    absent = scores.get("absent", {})
+    lines += ["", *(f"- {name} left out: {why}" for name, why in absent.items())] if absent else []
     lines += ["", "Paired differences (bootstrap over test rows, 10,000 draws, 95 %):", ""]
     for gap in scores["comparisons"]:
         scale, unit = (1, " nats") if gap["metric"] == "loss" else (100, " points")

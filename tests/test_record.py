@@ -62,3 +62,12 @@ def test_a_percentile_that_was_not_measured_is_an_empty_cell(module: ModuleType,
     assert line_of(folder, "| tuned |").endswith("| 21.0 |  |")
     assert line_of(folder, "| encoder |").endswith("| 6.1 | 8.5 |")
     assert line_of(folder, "| floor |").endswith("|  |  |")
+
+
+def test_a_model_that_was_not_asked_is_named_with_the_reason(module: ModuleType, tmp_path: Path):
+    run = scored_run(tmp_path / "runs" / "mine")
+    folder = module.record(run, tmp_path / "results")
+    assert "left out" not in (folder / "README.md").read_text(encoding="utf-8")
+    changed(run, lambda scores: scores.update(absent={"encoder": "25% unknown"}))
+    module.record(run, tmp_path / "results")
+    assert line_of(folder, "- encoder") == "- encoder left out: 25% unknown"

@@ -142,6 +142,14 @@ def test_a_figure_that_is_absent_is_never_a_zero(make_run):
     assert not [text for text in reader.text if text in ("0.0%", "0 MB", "0.00", "None", "nan")]
 
 
+@pytest.mark.parametrize(("lang", "says"), [("en", "Encoder left out: <2 words>"), ("zh", "缺少编码器：<2 words>")])
+def test_a_model_that_was_not_asked_is_named_with_the_reason(make_run, lang, says):
+    run = make_run(lang=lang)
+    assert says not in read(run).text
+    change(run.scores, absent={"encoder": "<2 words>"})
+    assert says in read(run).text
+
+
 def test_a_percentile_of_too_few_queries_is_a_dash(make_run):
     run = make_run()
     before = read(run).text

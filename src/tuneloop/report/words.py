@@ -59,6 +59,7 @@ ENGLISH = {
     "scores_note": (
         "95% intervals: Wilson for shares of rows, bootstrap elsewhere. n is the number of test rows a model answered."
     ),
+    "left_out": "{model} left out: {why}",
     "model": "Model",
     "rows": "rows",
     "differences": "Differences",
@@ -216,6 +217,7 @@ CHINESE = {
     "interval_note": "方括号内为 95% 置信区间；差值在相同的测试样本上配对计算。",
     "scores": "成绩",
     "scores_note": "95% 置信区间：比例用 Wilson 区间，其余用自助法。n 为该模型回答的测试样本数。",
+    "left_out": "缺少{model}：{why}",
     "model": "模型",
     "rows": "条",
     "differences": "差值",

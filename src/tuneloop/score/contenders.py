@@ -39,7 +39,7 @@ from tuneloop.score.floor import (
     fit_nearest_text,
 )
 from tuneloop.score.speed import query_seconds, throughput
-from tuneloop.terminal import progress, say, warn
+from tuneloop.terminal import progress, say
 
 UNREAD_ABOVE = 0.2  # an encoder without a word for every fifth token does not read the language
 TIMED = {"rival": 100, "classifier": 100, "choices": 20, "generation": 20}
@@ -71,6 +71,14 @@ class Contender:
     facts: dict[str, Any] = field(default_factory=dict)
     losses: tuple[list[float], list[float]] | None = None
     opened_by_prompt: bool = False
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A model that was not asked: floor, encoder or untuned, and why."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -122,19 +130,17 @@ def floor_contender(exam: Exam) -> Contender:
     return _ask("floor", rival, asked, "scikit-learn", exam.latency)
 
 
-def encoder_contender(exam: Exam) -> Contender | None:
-    """Frozen sentence embeddings + logistic regression, or the nearest row; None if it does not read the language."""
+def encoder_contender(exam: Exam) -> Contender | Absent:
+    """Frozen sentence embeddings + logistic regression, or the nearest row; absent if it does not read the language."""
     try:
         encoder = load_encoder(MINILM)
     except TuneloopError as error:
-        warn(f"the encoder row is left out: {error}")
-        return None
+        return Absent("encoder", str(error))
     train, validation = _taught(exam.train, exam.task), _taught(exam.validation, exam.task)
     texts = [row.question for row in train]
     unread = encoder.unread_share(texts)
     if unread > UNREAD_ABOVE:
-        say(f"the encoder row is left out: {unread:.0%} of the training rows' tokens are unknown to {MINILM}")
-        return None
+        return Absent("encoder", f"{unread:.0%} of the training rows' tokens are unknown to {MINILM}")
     say("encoder: embedding the rows")
     known, answers = encoder.embed(texts), answers_of(train, exam.task)
     held, held_answers = encoder.embed([row.question for row in validation]), answers_of(validation, exam.task)
