@@ -17,6 +17,8 @@ import polars as pl
 from tuneloop.runs import RunFolder, open_run
 
 RESULTS = Path(__file__).parent / "results"
+COMMANDS = {"customer_service": "make demo"}
+"""What makes a run whose recipe does not lie in recipes/."""
 
 
 def record(run: RunFolder, results: Path = RESULTS) -> Path:
@@ -51,9 +53,9 @@ def summary(run: RunFolder, scores: dict) -> str:
     stations = run.stations()
     trained, machine = stations["train"], stations["train"]["machine"]
     figures = list(dict.fromkeys(name for model in scores["models"].values() for name in model["metrics"]))
+    command = COMMANDS.get(run.path.name, f"tuneloop run recipes/{run.path.name}.yaml")
     lines = [
-        f"# {run.path.name}", "",
-        f"`tuneloop run recipes/{run.path.name}.yaml`, then `python benchmarks/record.py {run.path.name}`", "",
+        f"# {run.path.name}", "", f"`{command}`, then `python benchmarks/record.py {run.path.name}`", "",
         f"- finished {stations['evaluate']['finished']}; {machine['cores']} cores, {machine['cpu']}; load average at "
         f"the end of training {machine['load_average']}, of scoring {stations['evaluate']['load_average']}",
         f"- training: {trained['steps']} steps, {trained['tokens']:,} tokens, {trained['seconds']:,.0f} s, peak memory "

@@ -71,3 +71,19 @@ def test_a_model_that_was_not_asked_is_named_with_the_reason(module: ModuleType,
     changed(run, lambda scores: scores.update(absent={"encoder": "25% unknown"}))
     module.record(run, tmp_path / "results")
     assert line_of(folder, "- encoder") == "- encoder left out: 25% unknown"
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("banking77", "tuneloop run recipes/banking77.yaml"), ("customer_service", "make demo")]
+)
+def test_a_record_says_how_it_was_made_and_holds_no_text(module: ModuleType, tmp_path: Path, name: str, command: str):
+    folder = module.record(scored_run(tmp_path / "runs" / name), tmp_path / "results")
+    assert folder == tmp_path / "results" / name
+    assert line_of(folder, "`") == f"`{command}`, then `python benchmarks/record.py {name}`"
+    names = {"README.md", "recipe.yaml", "log.jsonl", "scores.json", "manifest.json", "predictions.csv"}
+    assert {path.name for path in folder.iterdir()} == names
+    heads = (folder / "predictions.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"id", "expected", "tuned_predicted", "tuned_latency_ms"} <= set(heads)
+    assert "Something about my" not in "".join(path.read_text(encoding="utf-8") for path in folder.iterdir())
+    inputs = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["data"]["inputs"]
+    assert inputs == {"rows/train.jsonl": "9f" * 32}
