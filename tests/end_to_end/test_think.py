@@ -1,4 +1,4 @@
-"""What `run`, `predict` and `chat` feed to a model is the prompt that it was trained behind, whatever data.think says."""
+"""What `run`, `predict` and `chat` feed to a model is the prompt that it was trained behind, for each data.think."""
 
 from __future__ import annotations
 
