@@ -1,4 +1,4 @@
-"""What every test runs under: no network, one thread, one terminal width, and shared data or a loud word."""
+"""What every test runs under: no network, one thread, one terminal width, and what CI has or a loud word."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data and tokenizers, beside the clone; they are never part of the project."""
 
 REQUIRE_SHARED = os.environ.get("TUNELOOP_REQUIRE_SHARED", "") not in ("", "0")
-"""CI sets it: a test that would be skipped for want of ../shared fails instead."""
+"""CI sets it: a test that would be skipped for want of what CI has (../shared, and the models that `make demo` put
+into the model cache) fails instead."""
+
+WANTED = ("shared", "model cache")
+"""One of these words stands in the reason of each such skip."""
 
 _CollectHook = Generator[None, pytest.CollectReport, pytest.CollectReport]
 
@@ -73,7 +77,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Under TUNELOOP_REQUIRE_SHARED, turn a skip for want of ../shared into a failure, however it was asked for."""
+    """Under TUNELOOP_REQUIRE_SHARED, turn a skip for want of what CI has into a failure, however it was asked for."""
     report = yield
     _refuse_skip(report)
     return report
@@ -93,6 +97,6 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not (REQUIRE_SHARED and report.skipped) or hasattr(report, "wasxfail"):
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    if "shared" in reason:
+    if any(word in reason for word in WANTED):
         report.outcome = "failed"
         report.longrepr = f"TUNELOOP_REQUIRE_SHARED is set, so this is no skip. {reason}"

@@ -139,6 +139,52 @@ def test_all_faults_are_told_at_once():
     assert [part for part in parts if part not in message] == []
 
 
+TWISTED = """
+task: {pooling: last}
+train: {metric_for_best_model: accuracy, head_learning_rate: 0.1}
+evaluate: {metrics: [macro_f1, micro_f1, bleu]}
+"""
+
+
+def test_values_that_do_not_fit_each_other_are_told_at_once():
+    message = fault(TWISTED)
+    assert "has 4 faults: (1) task: pooling and attention" in message
+    assert "(2) train.metric_for_best_model: accuracy needs" in message
+    assert "(3) train.head_learning_rate: a generation task has no head" in message
+    assert "(4) evaluate.metrics: macro_f1, micro_f1 cannot be measured on a generation task" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        (TWISTED + "zzz: 1", "unknown key 'zzz'"),
+        (TWISTED + "seed: x", "'seed' should be a valid integer"),
+        (TWISTED.replace("bleu", "blue"), "'evaluate.metrics.2' should be"),
+        (TWISTED.replace("0.1", "-1"), "'train.head_learning_rate' should be greater than 0"),
+    ],
+)
+def test_a_wrong_key_hides_no_values_that_do_not_fit(text: str, other: str):
+    message = fault(text)
+    assert "has 5 faults" in message and other in message
+    parts = ("pooling and attention change only", "accuracy needs task.type", "has no head", "micro_f1 cannot be")
+    assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["task: {tpye: classification}", "tsk: {type: classification}", "stage: classification", "task: {type: joint}"],
+)
+def test_a_task_that_cannot_be_read_is_not_taken_for_the_default(task: str):
+    assert "has a fault: " in fault(f"{task}\ntrain: {{head_learning_rate: 0.1}}")
+
+
+def test_values_that_fit_are_no_fault():
+    tree = "task: {type: classification, pooling: last}\ntrain: {metric_for_best_model: accuracy}\n"
+    tree += "evaluate: {metrics: [accuracy, macro_f1, exact_match]}"
+    assert recipe_from_tree(parse_yaml(MINIMAL + tree), "r.yaml").task.pooling == "last"
+    assert recipe_from_tree(parse_yaml(MINIMAL + "evaluate: {metrics: [bleu, think]}"), "r").evaluate.metrics
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

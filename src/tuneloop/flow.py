@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -305,8 +306,9 @@ def _score(folder: RunFolder, key: str) -> None:
 def _write_page(folder: RunFolder) -> None:
     from tuneloop.report.page import write_report
 
+    began = time.monotonic()
     write_report(folder)
-    folder.record("report", key=_page_key(folder))
+    folder.record("report", key=_page_key(folder), seconds=round(time.monotonic() - began, 3))
 
 
 def _page_key(folder: RunFolder) -> str:

@@ -50,7 +50,9 @@ def answer_rows(tuned: Tuned, rows: Sequence[Row], *, max_new_tokens: int) -> li
     heads: list[dict[str, Any]] = [{"id": row.id, "source": row.source, "text": row.question} for row in rows]
     if isinstance(tuned.model, Classifier):
         examples = encode_classification(rows, tuned.tokenizer, tuned.labels, max_length=tuned.args["max_length"])
-        shares = class_probabilities(tuned.model, examples, tuned.tokenizer.pad_token_id, title="predicting")
+        shares = class_probabilities(
+            tuned.model, examples, tuned.tokenizer.pad_token_id, title="predicting", reader=tuned.reader
+        )
         best = shares.argmax(1)
         return [
             head | {"predicted": tuned.labels[int(i)], "confidence": round(float(share[i]), 6)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tuneloop.errors import RecipeError
 
@@ -40,12 +40,6 @@ class Task(Section):
     attention: Literal["causal", "bidirectional"] = "causal"
     """Classification: whether a token sees only what stands before it, or the whole text."""
 
-    @model_validator(mode="after")
-    def _classification_keys(self) -> Task:
-        if self.type != "classification" and (self.pooling, self.attention) != ("mean", "causal"):
-            raise ValueError("pooling and attention change only a `type: classification`; remove them")
-        return self
-
 
 class Model(Section):
     """Which model to start from."""
@@ -56,6 +50,8 @@ class Model(Section):
     """Branch, tag or commit of a hub id; None is the newest, and the commit is recorded."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 on a GPU that has it, else float32."""
+    fast_path: bool = True
+    """Compute with the padding-free decoder where it applies (it says so, or why not); false: never."""
 
 
 class Data(Section):
@@ -115,8 +111,8 @@ class Train(Section):
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Accumulation steps in one optimiser step; the loss is normalised over all their tokens."""
     tokens_per_micro_batch: int | None = Field(default=None, ge=8)
-    """Padded tokens that go through the model at once, a longer row alone; None: 256 on a CPU, 8192 on a GPU.
-    Smaller needs less memory; the gradient is the same."""
+    """Tokens that go through the model at once, a longer row alone; None: 1024 on the fast path, else 256 padded ones
+    on a CPU and 8192 on a GPU. Smaller needs less memory; the gradient is the same."""
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak learning rate of AdamW."""
     head_learning_rate: float | None = Field(default=None, gt=0)
@@ -168,7 +164,10 @@ class Report(Section):
 
 
 class Recipe(Section):
-    """A whole recipe: what to train, on which rows, how, and how to score it."""
+    """A whole recipe: what to train, on which rows, how, and how to score it.
+
+    Each value is checked here by itself; `recipe_from_tree` also checks that values fit each other.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Name of the run: its folder is runs/<name>."""
@@ -184,18 +183,6 @@ class Recipe(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
-
-    @model_validator(mode="after")
-    def _sections_fit(self) -> Recipe:
-        if self.train.metric_for_best_model == "accuracy" and self.task.type != "classification":
-            raise ValueError("train.metric_for_best_model: accuracy needs task.type: classification; use loss")
-        if self.train.head_learning_rate is not None and self.task.type != "classification":
-            raise ValueError("train.head_learning_rate: a generation task has no head; remove it")
-        foreign = {"bleu", "rouge_l", "think"} if self.task.type == "classification" else {"macro_f1", "micro_f1"}
-        wrong = sorted(foreign & set(self.evaluate.metrics or []))
-        if wrong:
-            raise ValueError(f"evaluate.metrics: {', '.join(wrong)} cannot be measured on a {self.task.type} task")
-        return self
 
 
 def _clean_or_off(value: Any) -> Any:
@@ -333,9 +320,14 @@ def recipe_from_tree(tree: dict[str, Any], where: str) -> Recipe:
         RecipeError: with every fault at once.
     """
     try:
-        return Recipe.model_validate(tree)
+        found = Recipe.model_validate(tree)
+        faults = _clashes(tree, "")
+        if not faults:
+            return found
     except ValidationError as error:
         faults = _faults(error, tree)
+        # A key that is misspelt was meant, so what it would have said is not taken for its default.
+        faults += _clashes(tree, " ".join(fault for fault in faults if fault.startswith("unknown key")))
     count = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
     listed = "; ".join(f"({i}) {fault}" for i, fault in enumerate(faults, 1)) if len(faults) > 1 else faults[0]
     raise RecipeError(
@@ -380,6 +372,37 @@ def _faults(error: ValidationError, tree: dict[str, Any]) -> list[str]:
             either = " or ".join(dict.fromkeys(allowed))
             faults.append(f"{place!r} should {either}, got {shown} ({type(got).__name__})")
     return faults
+
+
+def _clashes(tree: dict[str, Any], unknown: str) -> list[str]:
+    """What does not fit between values of different keys, as sentences; values wrong by themselves are passed over.
+
+    Args:
+        tree: The parsed recipe.
+        unknown: The faults that tell of unknown keys; where one was meant to be task or task.type, nothing is said.
+    """
+    task, train, evaluate = (_section(tree, name) for name in ("task", "train", "evaluate"))
+    meant = "'task'" in unknown or "task.type" in unknown
+    kind = task.get("type", None if meant else Task().type)
+    found: list[str] = []
+    if kind == "generation":
+        if task.get("pooling") == "last" or task.get("attention") == "bidirectional":
+            found.append("task: pooling and attention change only a `type: classification`; remove them")
+        if train.get("metric_for_best_model") == "accuracy":
+            found.append("train.metric_for_best_model: accuracy needs task.type: classification; use loss")
+        if train.get("head_learning_rate") is not None:
+            found.append("train.head_learning_rate: a generation task has no head; remove it")
+    foreign = {"classification": ["bleu", "rouge_l", "think"], "generation": ["macro_f1", "micro_f1"]}
+    metrics = evaluate.get("metrics")
+    wrong = [name for name in foreign.get(str(kind), []) if isinstance(metrics, list) and name in metrics]
+    if wrong:
+        found.append(f"evaluate.metrics: {', '.join(wrong)} cannot be measured on a {kind} task")
+    return found
+
+
+def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    found = tree.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _allowed(kind: str, message: str) -> str:

@@ -5,6 +5,7 @@ A station's key is the hash of all that decides its output; `flow.py` compares k
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -26,8 +27,9 @@ if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from torch import nn
 
     from tuneloop.examples.encode import Example
+    from tuneloop.model.reader import Reader
     from tuneloop.model.source import Source
-    from tuneloop.train.loop import State
+    from tuneloop.train.loop import Job, State
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
     args = {
         "schema": 1, "tuneloop": __version__, "task": recipe.task.type, "method": recipe.adapt.method,
         "pooling": recipe.task.pooling, "attention": recipe.task.attention, "max_length": recipe.data.max_length,
-        "think": recipe.data.think, "dtype": recipe.model.dtype, "template": template.kind if template else "",
+        "think": recipe.data.think, "dtype": recipe.model.dtype, "fast_path": recipe.model.fast_path,
+        "template": template.kind if template else "",
         "template_hash": template.hash if template else "",
         "base": base_facts(recipe, source), "architecture": loaded.architecture, "seed": recipe.seed,
     }  # fmt: skip
@@ -225,23 +228,26 @@ def train_station(
     import torch
 
     from tuneloop.infer.held_out import held_out_figures
+    from tuneloop.model.reader import halved_weights
     from tuneloop.model.saved import parameter_counts, save_tuned
     from tuneloop.release.card import model_card
     from tuneloop.train.loop import Job, train
     from tuneloop.train.plan import saved_against_full
 
     _clear_old(run, resume=resume)
-    _say_facts(ready.facts, recipe.task.type)
+    _say_facts(ready.facts, recipe.task.type, recipe.data.max_length)
     torch.manual_seed(recipe.seed)
     pad = ready.tokenizer.pad_token_id
+    reader = _choose_reader(ready.model, recipe)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        return held_out_figures(model, ready.validation, task=recipe.task.type, pad_token_id=pad)
+        return held_out_figures(model, ready.validation, task=recipe.task.type, pad_token_id=pad, reader=reader)
 
-    job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, keys.train)
+    job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, keys.train, reader)
     counts = parameter_counts(ready.model)
     began = time.monotonic()
-    state = train(ready.model, job, validate=validate if ready.validation else None, resume=resume)
+    with halved_weights(_network(ready.model)) if _is_large(job, ready.facts) else contextlib.nullcontext():
+        state = train(ready.model, job, validate=validate if ready.validation else None, resume=resume)
     save_tuned(run.model, ready.model, ready.tokenizer, ready.args, model_card(recipe, ready.args, labels))
     device = str(next(ready.model.parameters()).device)
     # The figures must be of the weights that were saved: the best step's only where it was kept.
@@ -259,10 +265,40 @@ def train_station(
         rows=ready.facts, parameters=counts,
         saved_against_full=saved, peak_memory_mb=round(state.peak_memory_mb, 1), method=recipe.adapt.method,
         comparable=comparable_key(keys.data, source, recipe, device),
-        machine=machine_facts(), template_hash=ready.args["template_hash"],
+        machine=machine_facts(), template_hash=ready.args["template_hash"], fast_path=reader.packed,
     )  # fmt: skip
     run.drop_previous()
     return state
+
+
+def _choose_reader(model: nn.Module, recipe: Recipe) -> Reader:
+    """The padding-free decoder or the plain modules, said aloud."""
+    import torch
+
+    from tuneloop.model.reader import choose_reader
+
+    if torch.cuda.is_available():
+        model.to("cuda")
+    reader = choose_reader(_network(model), fast=recipe.model.fast_path)
+    if reader.packed:
+        say("training: on the fast path (padding-free decoder; the same losses and gradients)")
+    else:
+        say(f"training: on the plain path: {reader.reason or 'model.fast_path is false'}")
+    return reader
+
+
+def _network(model: nn.Module) -> Any:
+    """What a Classifier reads with, or the language model itself."""
+    from tuneloop.model.heads import Classifier
+
+    return model.backbone if isinstance(model, Classifier) else model
+
+
+def _is_large(job: Job, facts: dict[str, Any]) -> bool:
+    """Whether steps are long enough for the time that widening halved weights takes not to matter."""
+    from tuneloop.model.projection import MERGE_FROM
+
+    return job.reader is not None and job.reader.packed and facts["tokens"] >= MERGE_FROM * job.steps_per_epoch(1)
 
 
 def _clear_old(run: RunFolder, *, resume: bool) -> None:
@@ -274,12 +310,14 @@ def _clear_old(run: RunFolder, *, resume: bool) -> None:
         path.unlink(missing_ok=True)
 
 
-def _say_facts(facts: dict[str, Any], task: str) -> None:
+def _say_facts(facts: dict[str, Any], task: str, max_length: int) -> None:
     """What is about to be trained, before the first step."""
+    from tuneloop.examples.encode import cut_warning
+
     share = f", {facts['trained_share']:.0%} of them trained" if task == "generation" else ""
     say(f"training: {facts['rows']} rows, {facts['tokens']:,} tokens an epoch{share}")
-    if facts["truncated"]:
-        warn(f"{facts['truncated']} rows are cut at data.max_length")
+    if cut := cut_warning(facts, max_length):
+        warn(cut)
     if facts["untrained"]:
         warn(f"{len(facts['untrained'])} rows teach nothing (no trained token is left) and are passed over")
     if facts.get("unclosed"):

@@ -26,6 +26,12 @@ from tests.end_to_end.workbench import (
     write_recipe,
 )
 
+from tuneloop.examples.encode import encode_generation
+from tuneloop.examples.template import template_of
+from tuneloop.model.load import load_tokenizer
+from tuneloop.model.source import resolve
+from tuneloop.rows.read import read_rows
+
 Change = Callable[[Path], None]
 
 
@@ -74,6 +80,17 @@ BAD: dict[str, tuple[Change, list[str]]] = {
         ["4 faults", "'train.num_train_epochs' should", "'adapt.rank' should", "'data.think' should", "got 5 (int)"],
     ),
     "missing file": (edit(data__train="nowhere.jsonl"), ["There is no file", "nowhere.jsonl", "train.jsonl"]),
+    "two missing files": (
+        edit(data__train="nowhere.jsonl", data__test="none.csv"),
+        ["2 inputs are missing", "nowhere.jsonl", "none.csv"],
+    ),
+    "values that do not fit, and an unknown key": (
+        edit(
+            task__type="generation", train__head_learning_rate=0.1, train__metric_for_best_model="accuracy",
+            evaluate__metrics=["macro_f1"], train__lr=1,
+        ),
+        ["4 faults", "unknown key 'train.lr'", "accuracy needs", "has no head", "macro_f1 cannot be measured"],
+    ),
     "empty file": (lambda folder: (folder / "train.jsonl").write_text("\n \n") and None, ["train.jsonl is empty"]),
     "binary file": (binary, ["train.jsonl", "binary"]),
     "image": (image, ["train.jsonl", "a PNG image"]),
@@ -128,6 +145,19 @@ def test_the_other_writing_verbs_refuse_alike(written: Path, verb: str, name: st
     assert runs_of(written) == []
 
 
+REFUSED = {"beyond the model": (edit(data__max_length=513), ["513", "at most 512"]), **BAD}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_doctor_refuses_what_run_refuses(written: Path, name: str):
+    change, says = REFUSED[name]
+    change(written)
+    before = files_of(written)
+    told = tuneloop("doctor", "recipe.yaml", folder=written).paragraph()
+    assert all(part in told for part in says), told
+    assert files_of(written) == before
+
+
 def test_every_reading_verb_says_what_is_missing(tmp_path: Path):
     for words in (["run", "no.yaml"], ["show", "no.yaml"], ["doctor", "no.yaml"], ["clean", "no.yaml"]):
         assert "There is no recipe no.yaml" in tuneloop(*words, folder=tmp_path).paragraph()
@@ -166,6 +196,37 @@ def test_a_max_length_that_cuts_every_answer_names_the_lengths(answers: Path, mo
     assert files_of(answers) == before
 
 
+def test_a_max_length_that_cuts_the_end_off_every_answer_is_refused(answers: Path, model: Callable[[str], Path]):
+    """Words of each answer are left to train on, but no end of turn."""
+    write_recipe(answers, "generation", model("llama"))
+    rows = lengths_of(answers, model("llama"))
+    shortest, longest = min(rows), max(rows)
+    before = files_of(answers)
+    limit = ["--set", f"data.max_length={shortest - 1}"]
+    for verb in ("run", "train", "doctor"):
+        told = tuneloop(verb, "recipe.yaml", *limit, folder=answers).paragraph()
+        assert f"data.max_length = {shortest - 1} cuts the end off every answer (24 of 24 rows)" in told
+        assert f"{longest} keeps them all" in told and "(p50)" in told
+    assert files_of(answers) == before
+    assert runs_of(answers) == []
+
+
+def test_a_max_length_that_cuts_most_answers_is_a_loud_warning(answers: Path, model: Callable[[str], Path]):
+    write_recipe(answers, "generation", model("llama"), evaluate__untuned_rows=0)
+    rows = lengths_of(answers, model("llama"))
+    limit = sorted(rows)[5]
+    cut = sum(length > limit for length in rows)
+    assert 12 < cut < 24
+    words = ["recipe.yaml", "--set", f"data.max_length={limit}"]
+    done = tuneloop("train", *words, folder=answers)
+    assert done.status == 0, done.err
+    said = f"{cut} of 24 rows ({cut / 24:.0%}) lose the end of an answer to data.max_length = {limit}"
+    (warned,) = [line for line in done.err.splitlines() if line.startswith("warning:")]
+    assert said in warned and f"data.max_length = {max(rows)} keeps them all" in warned
+    planned = tuneloop("doctor", *words, "--json", folder=answers).json()
+    assert [line for line in planned["warnings"] if "answer" in line] == [warned.removeprefix("warning: ")]
+
+
 def test_a_max_length_beyond_the_model_is_refused(written: Path):
     edit(data__max_length=513)(written)
     told = tuneloop("run", "recipe.yaml", folder=written).paragraph()
@@ -173,19 +234,41 @@ def test_a_max_length_beyond_the_model_is_refused(written: Path):
     assert runs_of(written) == []
 
 
-def test_a_hub_that_cannot_be_reached_fails_soon(written: Path, tmp_path: Path):
-    edit(model__name_or_path="nobody/nothing")(written)
+@pytest.mark.slow  # the hub's client tries again for half a minute before it gives up on rows
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            edit(model__name_or_path="nobody/nothing"),
+            ["the hub repository of that name is not on this machine", "the hub cannot be reached"],
+        ),
+        (
+            edit(data__train="nobody/nothing"),
+            ["The set nobody/nothing (split train) could not be loaded from the hub", "Check the name and the network"],
+        ),
+    ],
+    ids=["model", "rows"],
+)
+def test_a_hub_that_cannot_be_reached_fails_soon(written: Path, tmp_path: Path, change: Change, says: list[str]):
+    change(written)
     before = files_of(written)
     began = time.monotonic()
-    nowhere = {"HF_HUB_OFFLINE": "", "HF_ENDPOINT": "http://127.0.0.1:1", "HF_HOME": str(tmp_path / "hf")}
-    done = finish(start("run", "recipe.yaml", folder=written, **nowhere), seconds=90)
+    nowhere = {"HF_HUB_OFFLINE": "", "HF_DATASETS_OFFLINE": "", "HF_ENDPOINT": "http://127.0.0.1:1"}
+    done = finish(start("run", "recipe.yaml", folder=written, HF_HOME=str(tmp_path / "hf"), **nowhere), seconds=90)
     told = done.paragraph()
     assert time.monotonic() - began < 60
-    assert "the hub repository of that name is not on this machine" in told
-    assert "the hub cannot be reached" in told
+    assert all(part in told for part in says), told
     shutil.rmtree(tmp_path / "hf", ignore_errors=True)
     assert files_of(written) == before
     assert runs_of(written) == []
+
+
+def lengths_of(folder: Path, model: Path) -> list[int]:
+    """Tokens of each training row, prompt and answer."""
+    tokenizer = load_tokenizer(resolve(str(model)))
+    rows = read_rows("train.jsonl", folder=folder, task="generation").rows
+    made = encode_generation(rows, tokenizer, template_of(tokenizer), max_length=512, think="keep")
+    return [example.length for example in made]
 
 
 # -- a run folder that another process is writing --------------------------------------------------

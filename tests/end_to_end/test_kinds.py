@@ -44,6 +44,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 WRITING = [name for name in KINDS if name.startswith("answers")]
 
 
+KEPT = ("train", "validation", "test", "dropped")
+
+
 def task_of(kind: str) -> str:
     return KINDS[kind][1]
 
@@ -218,13 +221,21 @@ def test_the_manifest_traces_a_score_to_its_rows(finished: Finished, kind: str):
     stations = manifest["stations"]
     assert manifest["schema"] == 1
     assert list(stations) == ["data", "train", "evaluate", "report"]
-    for entry in stations.values():
+    for name, entry in stations.items():
         assert entry["key"] and entry["finished"]
+        assert 0 <= entry["seconds"] < 600
+        assert name == "report" or entry["seed"] == 1  # the page draws nothing by chance
+        assert name in ("data", "report") or entry["device"].split(":")[0] in ("cpu", "cuda")
         assert {"python", "tuneloop", "torch", "transformers", "peft", "accelerate"} == set(entry["versions"])
     names = ("train.jsonl", "validation.jsonl", "test.jsonl")
     assert stations["data"]["inputs"] == {name: sha256_file(folder / name) for name in names}
     assert len({entry["key"] for name, entry in stations.items() if name != "report"}) == 3
-    train = stations["train"]
+    train, evaluate = stations["train"], stations["evaluate"]
+    assert (train["data_key"], evaluate["train_key"]) == (stations["data"]["key"], train["key"])
+    rows = {name: len(pl.read_parquet(folder / f"runs/r/data/{name}.parquet")) for name in KEPT}
+    assert stations["data"]["counts"] == rows
+    assert (train["rows"]["rows"], evaluate["rows"]) == (rows["train"], rows["test"])
+    assert evaluate["seconds"] > 0 and len(evaluate["load_average"]) == 3
     assert train["steps"] == STEPS[task_of(kind)] and train["seconds"] > 0 and train["tokens"] > 0
     assert train["method"] == ("full" if is_full(kind) else "lora")
     assert (train["parameters"]["trainable"] == train["parameters"]["all"]) == is_full(kind)

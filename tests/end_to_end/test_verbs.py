@@ -30,6 +30,7 @@ from tests.tiny_models import R1_QWEN
 from transformers import AutoModelForCausalLM
 
 from tuneloop.errors import TrainError
+from tuneloop.infer.generate import Generated
 from tuneloop.model.saved import load_tuned
 
 Copied = Callable[[str], Path]
@@ -122,12 +123,26 @@ def test_predict_writes_a_file_and_stops_at_the_limit(finished: Finished, tmp_pa
     assert [json.loads(line)["text"] for line in out.read_text().splitlines()] == ASKED[:2]
 
 
-def test_predict_parts_the_reasoning_from_the_answer(finished: Finished, tmp_path: Path):
+def test_predict_parts_the_reasoning_from_the_answer(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    said = ["<think>\nit was\ndeclined\n</think>\n\nyour card", "no reasoning", "<think>\nnever clo"]
+
+    def answers(model: object, tokenizer: object, prompts: list[list[int]], **options: object) -> list[Generated]:
+        assert (len(prompts), options["max_new_tokens"]) == (3, 6)
+        return [Generated(text, 5, stopped=text == said[0], seconds=0.1) for text in said]
+
+    monkeypatch.setattr("tuneloop.prediction.generate", answers)
     write_jsonl(tmp_path / "new.jsonl", [{"prompt": text} for text in ASKED])
     done = tuneloop("predict", "r", tmp_path / "new.jsonl", folder=finished("answers_v3"))
     assert done.status == 0, done.err
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["text"] for line in lines] == ASKED
+    assert len({line["id"] for line in lines}) == 3
+    assert [line["source"].rpartition("/")[2] for line in lines] == [f"new.jsonl:{n}" for n in (1, 2, 3)]
+    assert [(line["thought"], line["predicted"], line["stopped"]) for line in lines] == [
+        ("it was\ndeclined", "your card", True), (None, "no reasoning", False), ("never clo", "", False),
+    ]  # fmt: skip
     assert all(set(line) == {"id", "source", "text", "predicted", "thought", "stopped"} for line in lines)
 
 
@@ -232,13 +247,22 @@ def test_a_fault_in_the_middle_of_an_answer_ends_the_chat(finished: Finished, mo
 # -- show ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["deepseek_v3", "qwen2"])
+@pytest.fixture(params=["deepseek_v3", "qwen2", "opening"])
 def reasoning(request: pytest.FixtureRequest, tmp_path: Path, model: Models) -> Path:
-    """A folder with reasoning rows and a recipe over an R1 tokenizer."""
+    """A folder with reasoning rows and a recipe over an R1 tokenizer; `opening`: its prompts open the reasoning."""
     if request.param == "qwen2" and not R1_QWEN.is_dir():
         pytest.skip("needs ../shared/models beside the clone, which is not there")
+    if request.param == "opening":
+        network = Path(shutil.copytree(model("deepseek_v3"), tmp_path / "opening"))
+        template = network / "chat_template.jinja"
+        text = template.read_text(encoding="utf-8")
+        end = "{{'<｜Assistant｜>'}}{% endif %}"
+        assert text.endswith(end)  # of the generation prompt
+        template.write_text(text.removesuffix(end) + end.replace("｜>'", "｜><think>\\n'"), encoding="utf-8")
+    else:
+        network = model(request.param)
     write_answers(tmp_path, think=True)
-    write_recipe(tmp_path, "generation", model(request.param), data__max_length=128)
+    write_recipe(tmp_path, "generation", network, data__max_length=128)
     return tmp_path
 
 
@@ -260,29 +284,31 @@ def coloured(folder: Path, patch: pytest.MonkeyPatch, *words: str) -> tuple[str,
 
 GREEN, GREY = "\x1b[1;32m", "\x1b[90m"
 ANSWER = "your card: rome<｜end▁of▁sentence｜>"
-THOUGHT = "<think>\nthis is about a card\n</think>\n\n"
+THOUGHT = "this is about a card\n</think>\n\n"
+ASK, ASK_OPEN = "<｜Assistant｜>", "<｜Assistant｜><think>\n"
+CLOSE = "</think>\n\n"  # closes at once the reasoning that a prompt opened; a line break has no colour of its own
 
 
 @pytest.mark.parametrize(
-    ("think", "reasoned", "trained", "masked_end"),
+    ("think", "reasoned", "plain", "opening"),  # each: the end of what is masked, and what is trained
     [
-        ("keep", True, THOUGHT + ANSWER, "<｜Assistant｜>"),
-        ("strip", True, ANSWER, "<｜Assistant｜>"),
-        ("empty", True, THOUGHT + ANSWER, "<｜Assistant｜>"),
-        ("keep", False, ANSWER, "<｜Assistant｜>"),
-        ("empty", False, ANSWER, "<｜Assistant｜><think>\n\n</think>\n\n"),
+        ("keep", True, (ASK, "<think>\n" + THOUGHT + ANSWER), (ASK_OPEN, THOUGHT + ANSWER)),
+        ("strip", True, (ASK, ANSWER), (ASK_OPEN + "\n", CLOSE + ANSWER)),
+        ("empty", True, (ASK, "<think>\n" + THOUGHT + ANSWER), (ASK_OPEN, THOUGHT + ANSWER)),
+        ("keep", False, (ASK, ANSWER), (ASK_OPEN + "\n", CLOSE + ANSWER)),
+        ("empty", False, (ASK_OPEN + "\n" + CLOSE, ANSWER), (ASK_OPEN + "\n" + CLOSE, ANSWER)),
     ],
 )  # fmt: skip
 def test_show_tells_what_is_trained(
-    reasoning: Path, think: str, reasoned: bool, trained: str, masked_end: str, monkeypatch: pytest.MonkeyPatch
-):
+    reasoning: Path, think: str, reasoned: bool, plain: tuple[str, str], opening: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
     if not reasoned:
         write_jsonl(reasoning / "train.jsonl", answer_rows(PLACES[:8]))
     page, green, grey = coloured(reasoning, monkeypatch, "--set", f"data.think={think}")
-    opened = "<think>\n" if think != "strip" and green.startswith("this") else ""  # by the prompt, in newer templates
-    assert opened + green == trained
-    assert grey.endswith((masked_end, masked_end + "<think>\n"))
-    assert "my card was declined at rome" in grey
+    masked_end, trained = opening if (reasoning / "opening").is_dir() else plain
+    assert green == trained
+    assert grey.endswith("my card was declined at rome" + masked_end)
     assert "train.jsonl:1" in page
 
 
@@ -342,6 +368,16 @@ def test_doctor_plans_a_recipe_as_it_then_runs(finished: Finished):
     assert plan["peak_memory_gib"] > 0 and plan["minutes"][0] <= plan["minutes"][1]
     assert found["faults"] == []
     assert files_of(folder) == before
+
+
+def test_doctors_time_is_that_of_the_experts_a_token_is_sent_to(answers: Path, model: Models):
+    write_recipe(answers, "generation", model("deepseek_v3"))
+    plan = tuneloop("doctor", "recipe.yaml", "--json", folder=answers).json()["plan"]
+    config = read_json(model("deepseek_v3") / "config.json")
+    table, added = config["vocab_size"] * config["hidden_size"], plan["trainable_parameters"]
+    body = plan["parameters"] - 2 * table - 2 * 6 * 3 * 32 * 16  # 6 of 8 experts in each of 2 blocks
+    tokens, trained = plan["tokens"], plan["trained_tokens"]
+    assert plan["flops"] == (4 * body + 6 * added) * tokens + 4 * table * trained
 
 
 @pytest.mark.parametrize(("steps", "wrong"), [("5", True), ("0.5", True), ("1", False)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,16 @@ def test_micro_batches_hold_every_row_once_within_the_area(sizes: list[int], max
     assert lengths == sorted(lengths, reverse=True)
     for full in batches[:-1]:
         assert (len(full) + 1) * len(full[0].input_ids) > max_tokens, "filled before the next is begun"
+
+
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 100))
+def test_packed_micro_batches_count_real_tokens_alone(sizes: list[int], max_tokens: int) -> None:
+    examples = [example(size, str(place)) for place, size in enumerate(sizes)]
+    batches = [[len(e.input_ids) for e in batch] for batch in micro_batches(examples, max_tokens, packed=True)]
+    assert [size for batch in batches for size in batch] == sorted(sizes, reverse=True)
+    assert all(len(batch) == 1 or sum(batch) <= max_tokens for batch in batches)
+    for batch, after in pairwise(batches):
+        assert sum(batch) + after[0] > max_tokens, "filled before the next is begun"
 
 
 @given(st.integers(0, 50), st.integers(0, 10**6), st.integers(0, 100))

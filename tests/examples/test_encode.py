@@ -11,6 +11,7 @@ from tuneloop.examples.encode import (
     IGNORED,
     Example,
     check_trained,
+    cut_warning,
     encode_classification,
     encode_generation,
     encode_prompt,
@@ -102,6 +103,51 @@ def test_rows_whose_prompt_fills_max_length_are_counted(chatml: Any) -> None:
     assert report["length"]["max"] == examples[0].length > 64
     with pytest.raises(DataError, match=rf"max_length = 64 .*{examples[0].length} tokens \(p50\).*\(p95\)"):
         check_trained(examples[:1], "generation")
+
+
+def test_an_answer_counts_as_whole_when_its_end_is_left(chatml: Any) -> None:
+    turns = row(("user", "q"), ("assistant", "a" * 9), ("user", "r"), ("assistant", "b" * 9))
+    whole = encode(turns, chatml)
+    ends = [place + 1 for place, label in enumerate(whole.labels) if label == chatml.eos_token_id]
+    assert (whole.answers, whole.whole, len(ends)) == (2, 2, 2)
+    found = [encode(turns, chatml, max_length=n).whole for n in (ends[0] - 1, ends[0], ends[1] - 1, ends[1])]
+    assert found == [0, 1, 1, 2]
+    unclosed, text = encode(row(("user", "q"), ("assistant", "<think>why")), chatml), encode(row(text="abc"), chatml)
+    assert (unclosed.answers, text.answers) == (0, 0)
+
+
+def test_a_cut_that_leaves_no_answer_its_end_is_refused(chatml: Any) -> None:
+    items = [row(("user", "q"), ("assistant", "a" * 50)), row(("user", "q"), ("assistant", "b" * 30))]
+    longest, limit = encode(items[0], chatml).length, encode(items[1], chatml).length - 1
+    cut = [encode(item, chatml, max_length=limit) for item in items]
+    assert all(any(label != IGNORED for label in example.labels) for example in cut), "there is text to train on"
+    says = rf"max_length = {limit} cuts the end off every answer \(2 of 2 rows\).*{longest} keeps them all"
+    with pytest.raises(DataError, match=says):
+        check_trained(cut, "generation")
+    one = [encode(item, chatml, max_length=limit + 1) for item in items]
+    report = check_trained(one, "generation")
+    assert report["answers"] == {"rows": 2, "cut": 1, "kept_by": longest}
+
+
+def test_a_cut_of_text_is_no_lost_answer(chatml: Any) -> None:
+    text = encode(row(text="abc" * 30), chatml, max_length=20)
+    unclosed = encode(row(("user", "q"), ("assistant", "<think>" + "why" * 30)), chatml, max_length=40)
+    report = check_trained([text, unclosed], "generation")
+    assert report["truncated"] == 2 and report["answers"] == {"rows": 0, "cut": 0, "kept_by": 0}
+    assert cut_warning(report, 40) == "2 rows are cut at data.max_length"
+
+
+def test_the_warning_grows_with_the_share_that_is_cut(chatml: Any) -> None:
+    items = [row(("user", "q"), ("assistant", "a" * n)) for n in (10, 20, 30, 40)]
+    lengths = [encode(item, chatml).length for item in items]
+    reports = [check_trained([encode(i, chatml, max_length=n) for i in items], "generation") for n in lengths]
+    assert [report["answers"]["cut"] for report in reports] == [3, 2, 1, 0]
+    loud = cut_warning(reports[0], lengths[0])
+    assert loud.startswith(f"3 of 4 rows (75%) lose the end of an answer to data.max_length = {lengths[0]},")
+    assert loud.endswith(f"data.max_length = {lengths[3]} keeps them all")
+    assert [cut_warning(r, n) for r, n in zip(reports[1:], lengths[1:], strict=True)] == [
+        "2 rows are cut at data.max_length", "1 rows are cut at data.max_length", "",
+    ]  # fmt: skip
 
 
 def test_nothing_to_train_is_refused(chatml: Any, bert: Any) -> None:

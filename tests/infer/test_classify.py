@@ -6,15 +6,18 @@ import torch
 from tests.tiny_training import class_examples, small_classifier
 
 from tuneloop.infer.classify import class_probabilities
+from tuneloop.model.reader import choose_reader
 
 LENGTHS = [3, 17, 1, 8, 8, 30, 2, 8, 5]
 
 
 @pytest.mark.parametrize("max_tokens", [1, 24, 4096, None])
-@pytest.mark.parametrize("architecture", ["llama", "bert"])
+@pytest.mark.parametrize("architecture", ["llama", "bert", "llama, fast"])
 def test_many_rows_are_each_row_by_itself_in_order(architecture, max_tokens):
+    architecture, _, fast = architecture.partition(", ")
     model, rows = small_classifier(architecture), class_examples(LENGTHS)
-    found = class_probabilities(model, rows, 0, max_tokens=max_tokens)
+    reader = choose_reader(model.backbone, fast=bool(fast))
+    found = class_probabilities(model, rows, 0, max_tokens=max_tokens, reader=reader)
     assert found.shape == (len(rows), 3) and found.dtype == np.float32
     for row, shares in zip(rows, found, strict=True):
         ids = torch.tensor([row.input_ids])

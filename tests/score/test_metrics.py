@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as reference
 
 from tuneloop.errors import DataError, RecipeError, ShapeError
@@ -69,10 +70,24 @@ def test_per_class_and_confusion_are_sklearns():
         assert [found[label][key] for key in ("precision", "recall", "f1", "support")] == pytest.approx(reported)
 
 
+def test_intervals_of_precision_and_recall_are_scipys():
+    predicted, expected = drawn(3)
+    found = per_class(predicted, expected)
+    for label in CLASSES[:4]:
+        right = sum(p == e == label for p, e in zip(predicted, expected, strict=True))
+        assert predicted.count(label) != expected.count(label), "each is over rows of its own"
+        for figure, rows in (("precision", predicted), ("recall", expected)):
+            wanted = stats.binomtest(right, rows.count(label)).proportion_ci(method="wilson")
+            ends = (found[label][f"{figure}_low"], found[label][f"{figure}_high"])
+            assert ends == pytest.approx((wanted.low, wanted.high), abs=1e-9), (label, figure)
+
+
 def test_what_a_class_cannot_have_is_absent():
     found = per_class(["a", "a", "c"], ["a", "b", "a"])
-    assert "precision" not in found["b"]
-    assert "recall" not in found["c"]
+    assert not [key for key in found["b"] if key.startswith("precision")]
+    assert not [key for key in found["c"] if key.startswith("recall")]
+    assert {"recall", "recall_low", "recall_high"} < set(found["b"])
+    assert {"precision", "precision_low", "precision_high"} < set(found["c"])
     assert found["b"]["f1"] == 0
 
 

@@ -159,11 +159,15 @@ def train(
     set_: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     overwrite: Overwrite = False,
+    json_: Json = False,
 ) -> None:
     """Rows if they changed, and training; no scores."""
     from tuneloop import flow
 
     folder = flow.tune(recipe, set_, resume=resume, overwrite=overwrite)
+    if json_:
+        _print_json({"run": str(folder.path), "model": str(folder.model), "training": folder.stations()["train"]})
+        return
     print(folder.model)
 
 
@@ -233,11 +237,17 @@ def merge(
         Path | None, typer.Option("--out", "-o", help="Folder to write; default: merged/ in the run.")
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Largest allowed difference of a logit.")] = 1e-3,
+    json_: Json = False,
 ) -> None:
     """Merge a run's adapter into the weights, checked logit by logit."""
+    from dataclasses import asdict
+
     from tuneloop.release.merge import merge as merge_run
 
     merged = merge_run(run, out, tolerance=tolerance)
+    if json_:
+        _print_json(asdict(merged))
+        return
     print(
         f"{merged.folder}: largest difference of a logit {merged.largest_difference:.2e} over {merged.prompts} prompts"
     )

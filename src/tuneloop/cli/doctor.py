@@ -72,21 +72,23 @@ def _older(have: str, floor: str) -> bool:
 
 
 def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """Rows, tokens, memory and time of a recipe; the model's weights are not loaded."""
-    from tuneloop.examples.encode import check_trained
+    """Rows, tokens, memory and time of a recipe that `run` would take; the model's weights are not loaded."""
+    from tuneloop.examples.encode import check_trained, cut_warning
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.safety import check_folder
     from tuneloop.model.source import resolve
     from tuneloop.rows.locate import expand_variables
     from tuneloop.rows.prepare import prepare_rows
-    from tuneloop.stations import encode_rows
+    from tuneloop.stations import check_fits, encode_rows
     from tuneloop.train.optim import warmup_length
     from tuneloop.train.plan import estimate_memory, micro_batch_tokens, sizes_of, training_flops
 
     prepared = prepare_rows(recipe, home)
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
+    check_fits(recipe, source)
     examples = encode_rows(recipe, prepared.train, load_tokenizer(source), prepared.labels)
     facts = check_trained(examples, recipe.task.type)
+    found["warnings"] += filter(None, [cut_warning(facts, recipe.data.max_length)])
     rows = recipe.train.per_device_train_batch_size * recipe.train.gradient_accumulation_steps
     steps = math.ceil(len(examples) / rows) * recipe.train.num_train_epochs
     sizes = sizes_of(check_folder(source.folder), recipe.adapt)
@@ -94,7 +96,7 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
     tokens = facts["tokens"] * recipe.train.num_train_epochs
     trained = facts.get("trained_tokens", 0) * recipe.train.num_train_epochs
     flops = training_flops(
-        body=sizes.blocks, added=sizes.trainable if recipe.adapt.method != "full" else 0,
+        body=sizes.active, added=sizes.trainable if recipe.adapt.method != "full" else 0,
         output=sizes.output if generation else 0, tokens=tokens, trained_tokens=trained,
     )  # fmt: skip
     peak = estimate_memory(

@@ -75,33 +75,40 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> Batch:
     )
 
 
-def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[list[Example]]:
+def micro_batches(examples: Sequence[Example], max_tokens: int, *, packed: bool = False) -> list[list[Example]]:
     """Cut examples into batches that go through the model at once.
 
     Sorted by length, longest first (too little memory shows at once; equal lengths keep their
-    order), then filled while rows x longest row <= max_tokens. A longer row goes alone.
+    order), then filled up to max_tokens. A longer row goes alone.
 
     Args:
         examples: Any number of examples; each comes out exactly once.
-        max_tokens: Padded tokens a batch, B x T.
+        max_tokens: Tokens a batch: B x T with the padding, or the real ones where `packed`.
+        packed: Whether padding costs nothing.
     """
     batches: list[list[Example]] = []
-    longest = 0
+    longest = filled = 0
     for example in sorted(examples, key=lambda e: -len(e.input_ids)):
-        if batches and (len(batches[-1]) + 1) * longest <= max_tokens:
+        size = len(example.input_ids)
+        after = filled + size if packed else ((len(batches[-1]) + 1) * longest if batches else 0)
+        if batches and after <= max_tokens:
             batches[-1].append(example)
+            filled += size
         else:
             batches.append([example])
-            longest = len(example.input_ids)
+            longest = filled = size
     return batches
 
 
-def tokens_at_once(device: torch.device | str) -> int:
-    """Padded tokens of a micro-batch where nobody says: 256 on a CPU, 8192 on a GPU.
+def tokens_at_once(device: torch.device | str, *, packed: bool = False) -> int:
+    """Tokens of a micro-batch where nobody says: on a CPU 256 padded ones, or 1024 packed ones; 8192 on a GPU.
 
-    On a CPU small micro-batches of rows of like length win: less padding, and states that stay in the cache.
+    On a CPU small micro-batches of rows of like length win: less padding, and states that stay in the cache. Without
+    padding, more tokens share the cost of merging the adapters.
     """
-    return 256 if torch.device(device).type == "cpu" else 8192
+    if torch.device(device).type != "cpu":
+        return 8192
+    return 1024 if packed else 256
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> list[int]:

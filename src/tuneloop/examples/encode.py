@@ -35,6 +35,9 @@ class Example:
         weight: How much the row counts in the loss.
         truncated: The answer is not whole: cut at max_length, or its reasoning was never closed.
         length: Tokens before the cut at max_length.
+        answers: Trained answers that end in the row; 0 for plain text, for classification, and where reasoning
+            never closes.
+        whole: Those of them whose end the cut at max_length left.
     """
 
     row_id: str
@@ -44,6 +47,8 @@ class Example:
     weight: float = 1.0
     truncated: bool = False
     length: int = 0
+    answers: int = 0
+    whole: int = 0
 
 
 def encode_classification(
@@ -110,14 +115,20 @@ def encode_generation(
     for row, parts in zip(rows, written, strict=True):
         ids: list[int] = []
         labels: list[int] = []
+        ends: list[int] = []
         for part in parts:
             tokens = ids_of[part.text]
             ids += tokens
             labels += tokens if part.trained else [IGNORED] * len(tokens)
+            if row.messages and part.trained and part.text.endswith(template.eos):
+                ends.append(len(ids))
         whole = parts[-1].trained and parts[-1].text.endswith(template.eos) and len(ids) <= max_length
         examples.append(
-            Example(row.id, ids[:max_length], labels[:max_length], -1, row.weight, truncated=not whole, length=len(ids))
-        )
+            Example(
+                row.id, ids[:max_length], labels[:max_length], -1, row.weight, truncated=not whole, length=len(ids),
+                answers=len(ends), whole=sum(end <= max_length for end in ends),
+            )
+        )  # fmt: skip
     return examples
 
 
@@ -154,11 +165,13 @@ def check_trained(examples: Sequence[Example], task: str) -> dict[str, Any]:
     Returns:
         rows, tokens, `length` (p50, p95, max in tokens, before the cut), `truncated` (rows cut at
         max_length), `untrained` (ids of rows that teach nothing: no known label, or no trained
-        token; leave them out). For generation also trained_tokens, trained_share (of all tokens)
-        and `unclosed` (rows whose reasoning never closes, trained without an end of turn).
+        token; leave them out). For generation also trained_tokens, trained_share (of all tokens),
+        `unclosed` (rows whose reasoning never closes, trained without an end of turn) and `answers`: the
+        rows with an end of turn to learn, those that lose one to the cut, and the length that keeps all.
 
     Raises:
-        DataError: if no row teaches anything; it names max_length and the lengths where the cut is the cause.
+        DataError: if no row teaches anything, or the cut at max_length leaves no answer its end (plain text has
+            none to lose); it names max_length and the lengths where the cut is the cause.
     """
     if not examples:
         raise DataError("There are no rows to train on", fix="Check data.train and data.where")
@@ -181,9 +194,42 @@ def check_trained(examples: Sequence[Example], task: str) -> dict[str, Any]:
     if task != "classification":
         unclosed = sum(e.truncated and e.length <= len(e.input_ids) for e in examples)
         report |= {"trained_tokens": sum(trained), "trained_share": sum(trained) / max(tokens, 1), "unclosed": unclosed}
+        report["answers"] = _answers(examples)
     if not any(teaches):
         raise _nothing(report, cut, task)
+    if any(e.answers for e in examples) and not any(e.whole for e in examples):
+        raise _no_end(report, len(cut[0].input_ids))
     return report
+
+
+def cut_warning(report: dict[str, Any], max_length: int) -> str:
+    """What the cut at max_length does to the rows that `check_trained` reported on, in words; "" where it cuts none."""
+    answers = report.get("answers", {"rows": 0, "cut": 0})
+    if answers["cut"] * 2 > answers["rows"]:
+        return (
+            f"{answers['cut']} of {answers['rows']} rows ({answers['cut'] / answers['rows']:.0%}) lose the end of an "
+            f"answer to data.max_length = {max_length}, so the model will seldom learn to stop: "
+            f"data.max_length = {answers['kept_by']} keeps them all"
+        )
+    return f"{report['truncated']} rows are cut at data.max_length" if report["truncated"] else ""
+
+
+def _answers(examples: Sequence[Example]) -> dict[str, int]:
+    """Rows with an answer to end, rows that lose one, and the max_length that keeps all."""
+    ending = [example for example in examples if example.answers]
+    lost = sum(example.whole < example.answers for example in ending)
+    return {"rows": len(ending), "cut": lost, "kept_by": max((e.length for e in ending), default=0)}
+
+
+def _no_end(report: dict[str, Any], limit: int) -> DataError:
+    """Why no row teaches how an answer ends."""
+    length, answers = report["length"], report["answers"]
+    return DataError(
+        f"data.max_length = {limit} cuts the end off every answer ({answers['cut']} of {answers['rows']} rows): "
+        "the model would never learn to stop",
+        got=f"rows of {length['p50']} tokens (p50) and {length['p95']} tokens (p95), prompt and answer together",
+        fix=f"Raise data.max_length ({answers['kept_by']} keeps them all), or shorten the prompts",
+    )
 
 
 def _nothing(report: dict[str, Any], cut: list[Example], task: str) -> DataError:

@@ -10,11 +10,18 @@ import torch
 from tuneloop.examples.batch import collate, micro_batches, tokens_at_once
 from tuneloop.examples.encode import Example
 from tuneloop.model.heads import Classifier
+from tuneloop.model.reader import Reader
 from tuneloop.terminal import progress
 
 
 def class_probabilities(
-    model: Classifier, examples: Sequence[Example], pad_token_id: int, *, max_tokens: int | None = None, title: str = ""
+    model: Classifier,
+    examples: Sequence[Example],
+    pad_token_id: int,
+    *,
+    max_tokens: int | None = None,
+    title: str = "",
+    reader: Reader | None = None,
 ) -> np.ndarray:
     """Softmax over the classes for each example.
 
@@ -22,8 +29,9 @@ def class_probabilities(
         model: In eval mode.
         examples: Encoded rows; their targets are not read.
         pad_token_id: What short rows are filled with.
-        max_tokens: Padded tokens that go through at once; None: what suits the device.
+        max_tokens: Tokens that go through at once; None: what suits the device.
         title: Of the progress bar; "" shows none.
+        reader: Computes the states; None: the modules as they are.
 
     Returns:
         (N, C) float32, in the order of `examples`.
@@ -31,12 +39,13 @@ def class_probabilities(
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i].input_ids))  # that of micro_batches
     result = np.zeros((len(examples), len(model.labels)), dtype=np.float32)
     device = model.head.weight.device
-    parts = micro_batches(list(examples), max_tokens or tokens_at_once(device))
+    packed, read = (reader.packed, reader.read) if reader else (False, None)
+    parts = micro_batches(list(examples), max_tokens or tokens_at_once(device, packed=packed), packed=packed)
     done = 0
     with torch.inference_mode(), progress(title, len(examples)) as bar:
         for part in parts:
             batch = collate(part, pad_token_id).to(device)
-            logits = model(batch.input_ids, batch.attention_mask)  # (B, C)
+            logits = model(batch.input_ids, batch.attention_mask, read)  # (B, C)
             result[order[done : done + len(part)]] = logits.softmax(-1).cpu().numpy()
             done += len(part)
             bar.advance(len(part))

@@ -10,10 +10,17 @@ from torch import nn
 from tuneloop.examples.batch import collate, micro_batches, tokens_at_once
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES
+from tuneloop.model.reader import Reader
 
 
 def held_out_figures(
-    model: nn.Module, examples: Sequence[Example], *, task: str, pad_token_id: int, max_tokens: int | None = None
+    model: nn.Module,
+    examples: Sequence[Example],
+    *,
+    task: str,
+    pad_token_id: int,
+    max_tokens: int | None = None,
+    reader: Reader | None = None,
 ) -> dict[str, float]:
     """Mean loss over the rows that can be counted; for classification also the accuracy over all of them.
 
@@ -22,7 +29,8 @@ def held_out_figures(
         examples: Encoded rows. A class that training lacks counts as wrong, and has no loss.
         task: Name in LOSSES.
         pad_token_id: What short rows are filled with.
-        max_tokens: Padded tokens that go through at once; None: what suits the device.
+        max_tokens: Tokens that go through at once; None: what suits the device.
+        reader: Computes the states; None: the modules as they are.
 
     Returns:
         {"loss": nats a row or trained token, "accuracy": share}; "loss" is absent when nothing can be counted.
@@ -31,8 +39,9 @@ def held_out_figures(
     known = [example for example in examples if task != "classification" or example.target >= 0]
     loss = weight = correct = 0.0
     with torch.inference_mode():
-        for part in micro_batches(known, max_tokens or tokens_at_once(device)):
-            sums = LOSSES[task](model, collate(part, pad_token_id).to(device))
+        packed, read = (reader.packed, reader.read) if reader else (False, None)
+        for part in micro_batches(known, max_tokens or tokens_at_once(device, packed=packed), packed=packed):
+            sums = LOSSES[task](model, collate(part, pad_token_id).to(device), read)
             loss, weight = loss + float(sums.loss), weight + float(sums.weight)
             correct += float(sums.correct)
     figures = {"loss": loss / weight} if weight else {}

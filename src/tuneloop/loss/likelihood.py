@@ -1,6 +1,6 @@
 """Next-token likelihood at the trained positions only, without ever holding all logits.
 
-    states (B, T, D) -> gathered (N, D) -> chunks of logits (n, V), turned in place into their own gradient
+    states (R, D) of the real tokens -> gathered (N, D) -> chunks of logits (n, V), each turned into its own gradient
 
 Two matrix products a chunk instead of three, and memory of one chunk instead of (B, T, V). Exact:
 the same sums as `cross_entropy(states @ W.T)`, to rounding (tests/loss/test_likelihood.py).
@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from tuneloop.examples.encode import IGNORED
 
 CHUNK = 256  # rows of logits held at once: 256 x 49,152 x 4 bytes = 50 MB
 
@@ -68,21 +70,24 @@ class LinearCrossEntropy(torch.autograd.Function):
         return d_states, d_head, None, None
 
 
-def next_token_nll(states: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def next_token_nll(
+    states: Tensor, head: Tensor, labels: Tensor, attention_mask: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     """Weighted negative log-likelihood of the trained tokens.
 
     Args:
-        states: (B, T, D) last states, after the final norm.
+        states: (R, D) last states of the R real tokens, row after row, after the final norm.
         head: (V, D) output embedding.
         labels: (B, T) int64: the token that stands at each position, -100 where it is not trained.
+        attention_mask: (B, T) int64, 1 at the R real tokens.
         weights: (B,) float32: how much each row counts.
 
     Returns:
         The summed loss, () float32 nats, and the summed weight of the trained tokens, () float32.
         Both are 0.0 when nothing is trained.
     """
-    targets = labels[:, 1:]  # the state before a token predicts it
-    trained = targets != -100
-    rows = weights[:, None].expand_as(targets)[trained]
-    gathered = states[:, :-1][trained]
-    return LinearCrossEntropy.apply(gathered, head, targets[trained], rows.float()), rows.float().sum()  # type: ignore[no-untyped-call]
+    real = attention_mask.bool()
+    targets = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)[real]  # the state before a token predicts it
+    trained = targets != IGNORED
+    rows = weights.float()[:, None].expand_as(real)[real][trained]
+    return LinearCrossEntropy.apply(states[trained], head, targets[trained], rows), rows.sum()  # type: ignore[no-untyped-call]

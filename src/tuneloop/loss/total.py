@@ -1,6 +1,6 @@
 """The objectives: LOSSES maps a task to the function that sums its loss over a batch.
 
-An entry takes `(model, batch)` and gives a `LossSum`: sums, not means, so that the loop can divide by
+An entry takes `(model, batch, read)` and gives a `LossSum`: sums, not means, so that the loop can divide by
 the weight of the whole optimiser step, whatever the micro-batches and ranks.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,12 @@ from torch import Tensor, nn
 from tuneloop.errors import ShapeError
 from tuneloop.examples.batch import Batch
 from tuneloop.loss.likelihood import next_token_nll
-from tuneloop.model.heads import Classifier, base_model, body
+from tuneloop.model.heads import Classifier, Read, base_model
+from tuneloop.model.reader import plain_reader
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,13 @@ class LossSum:
     correct: Tensor
 
 
-def classification_loss(model: nn.Module, batch: Batch) -> LossSum:
+def classification_loss(model: nn.Module, batch: Batch, read: Read | None = None) -> LossSum:
     """Weighted cross-entropy of the rows' classes.
+
+    Args:
+        model: A Classifier.
+        batch: Rows with known classes.
+        read: Computes the states; None: the modules as they are.
 
     Raises:
         ShapeError: if the model is no Classifier, or a row has no known class.
@@ -43,23 +54,30 @@ def classification_loss(model: nn.Module, batch: Batch) -> LossSum:
         raise ShapeError("classification_loss needs a Classifier", got=type(model).__name__)
     if bool((batch.targets < 0).any()):
         raise ShapeError("classification_loss: a row without a known class cannot be trained on", got="target -1")
-    logits = model(batch.input_ids, batch.attention_mask)  # (B, C)
+    logits = model(batch.input_ids, batch.attention_mask, read)  # (B, C)
     losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")  # (B,)
     right = (logits.argmax(1) == batch.targets).float()
     return LossSum((losses * batch.weights).sum(), batch.weights.sum(), (right * batch.weights).sum().detach())
 
 
-def generation_loss(model: nn.Module, batch: Batch) -> LossSum:
-    """Negative log-likelihood of the answers' tokens, by next-token prediction."""
-    states = body(model)(  # type: ignore[arg-type]
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-    ).last_hidden_state  # (B, T, D)
-    head = base_model(model).get_output_embeddings()  # type: ignore[arg-type]
-    loss, weight = next_token_nll(states, head.weight, batch.labels, batch.weights)
+def generation_loss(model: nn.Module, batch: Batch, read: Read | None = None) -> LossSum:
+    """Negative log-likelihood of the answers' tokens, by next-token prediction.
+
+    Args:
+        model: A causal language model, perhaps wrapped by PEFT.
+        batch: Rows with labels.
+        read: Computes the states; None: the modules as they are.
+    """
+    network = cast("PreTrainedModel | PeftModel", model)
+    states = (read or plain_reader(network).read)(batch.input_ids, batch.attention_mask, True)  # (R, D)
+    head = base_model(network).get_output_embeddings()
+    loss, weight = next_token_nll(states, head.weight, batch.labels, batch.attention_mask, batch.weights)
     return LossSum(loss, weight, torch.zeros_like(weight))
 
 
-LOSSES: dict[str, Callable[[nn.Module, Batch], LossSum]] = {
+Loss = Callable[[nn.Module, Batch, Read | None], LossSum]
+
+LOSSES: dict[str, Loss] = {
     "classification": classification_loss,
     "generation": generation_loss,
 }
@@ -68,14 +86,13 @@ LOSSES: dict[str, Callable[[nn.Module, Batch], LossSum]] = {
 class Objective(nn.Module):
     """A model together with its loss, so that data-parallel wrappers see one forward pass."""
 
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Batch], LossSum]) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, read: Read | None = None) -> None:
         super().__init__()
-        self.model = model
-        self.loss = loss
+        self.model, self.loss, self.read = model, loss, read
 
     def forward(self, batch: Batch) -> LossSum:
         """The sums of one batch."""
-        return self.loss(self.model, batch)
+        return self.loss(self.model, batch, self.read)
 
 
 def step_weight(task: str, labels: list[list[int]], weights: list[float]) -> float:

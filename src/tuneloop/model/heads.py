@@ -5,6 +5,7 @@ input_ids (B, T) -> states (B, T, D) -> pooled (B, D) -> logits (B, C)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -13,6 +14,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tuneloop.errors import ModelError
+
+Read = Callable[[Tensor, Tensor, bool], Tensor]
+"""`(input_ids (B, T), attention_mask (B, T), causal) -> (R, D)`: the states of the R real tokens, row after row.
+
+Rows are padded on the right. `model/reader.py` has two of them.
+"""
 
 
 class Classifier(nn.Module):
@@ -47,17 +54,21 @@ class Classifier(nn.Module):
         """Whether plain AutoModelForSequenceClassification computes the same: causal decoder, last token."""
         return self.pooling == "last" and self.attention == "causal" and not is_encoder(self.backbone)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, read: Read | None = None) -> Tensor:
         """Class logits.
 
         Args:
             input_ids: (B, T) int64, padded on the right.
             attention_mask: (B, T) int64, 1 at real tokens.
+            read: Computes the states; None: the backbone's modules as they are.
 
         Returns:
             (B, C) float32.
         """
-        return self.classify(pool(self.states(input_ids, attention_mask), attention_mask, self.pooling))
+        if read is None:
+            return self.classify(pool(self.states(input_ids, attention_mask), attention_mask, self.pooling))
+        states = read(input_ids, attention_mask, self.attention == "causal")  # (R, D)
+        return self.classify(pool_packed(states, attention_mask.sum(1), self.pooling))
 
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The last layer's states, (B, T, D), after the final norm."""
@@ -92,6 +103,24 @@ def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
         return (states.float() * weights).sum(1) / weights.sum(1)
     last = attention_mask.sum(1) - 1  # (B,)
     return states[torch.arange(len(states), device=states.device), last].float()
+
+
+def pool_packed(states: Tensor, lengths: Tensor, pooling: str) -> Tensor:
+    """Pool states of rows that lie end to end.
+
+    Args:
+        states: (R, D), row after row without padding.
+        lengths: (B,) int64 tokens of each row, at least one; their sum is R.
+        pooling: "mean" or "last".
+
+    Returns:
+        (B, D) float32.
+    """
+    if pooling == "last":
+        return states[lengths.cumsum(0) - 1].float()
+    owner = torch.arange(len(lengths), device=states.device).repeat_interleave(lengths)  # (R,)
+    sums = states.new_zeros(len(lengths), states.shape[1], dtype=torch.float32).index_add(0, owner, states.float())
+    return sums / lengths[:, None]
 
 
 def full_attention_mask(attention_mask: Tensor) -> Tensor:

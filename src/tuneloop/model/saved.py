@@ -34,6 +34,7 @@ from tuneloop.model.adapt import wrap_lora
 from tuneloop.model.cache import settings_sha256
 from tuneloop.model.heads import Classifier, base_model, is_encoder
 from tuneloop.model.load import load_model
+from tuneloop.model.reader import Reader, choose_reader
 from tuneloop.model.safetensors_header import read_header
 from tuneloop.model.safety import CONFIG_KEYS
 from tuneloop.model.source import Source, resolve
@@ -50,12 +51,14 @@ class Tuned:
         tokenizer: Its tokenizer.
         args: args.json.
         labels: Class names by index; [] for generation.
+        reader: Computes the model's states.
     """
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     args: dict[str, Any]
     labels: list[str]
+    reader: Reader
 
 
 def save_tuned(
@@ -200,7 +203,8 @@ def load_tuned(folder: Path, *, dtype: str | None = None) -> Tuned:
     model.eval().requires_grad_(False)
     if torch.cuda.is_available():
         model.to("cuda")
-    return Tuned(model, tokenizer, args, labels)
+    # Runs of before the fast path do not name it.
+    return Tuned(model, tokenizer, args, labels, choose_reader(network, fast=args.get("fast_path", True)))
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase, args: dict[str, Any]) -> None:
@@ -274,8 +278,14 @@ def _load_head(model: Classifier, folder: Path) -> None:
 def parameter_counts(model: nn.Module) -> dict[str, int]:
     """Numbers of parameters.
 
+    Of DeepSeek-V3's routed experts, "active" counts the `num_experts_per_tok` of each block that one token is sent to;
+    the shared experts and all else (the whole router, norms, biases) count as they are, since every token meets them.
+
     Returns:
-        "all"; "trainable"; "vocabulary": embedding and LM head, once if tied; "output": the LM head alone, 0 without.
+        "all"; "active": what one token goes through, "all" in a model without routed experts; "trainable";
+        "vocabulary": embedding and LM head, once if tied; "output": the LM head alone, 0 without.
+
+    Source: DeepSeek-AI 2024, arXiv:2412.19437, section 2.1.2 (equations 12 to 15).
     """
     network = base_model(model.backbone if isinstance(model, Classifier) else model)  # type: ignore[arg-type]
     seen = {id(p): p.numel() for p in model.parameters()}
@@ -283,10 +293,22 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     vocabulary = _sizes(network.get_input_embeddings()) | output
     return {
         "all": sum(seen.values()),
+        "active": sum(seen.values()) - _passed_by(network),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "vocabulary": sum(vocabulary.values()),
         "output": sum(output.values()),
     }
+
+
+def _passed_by(network: PreTrainedModel) -> int:
+    """Parameters of the routed experts that a token is not sent to, over all blocks; 0 without routed experts."""
+    if network.config.model_type != "deepseek_v3":
+        return 0
+    experts: int = network.config.n_routed_experts
+    chosen: int = network.config.num_experts_per_tok
+    stacks = [module for name, module in network.named_modules() if name.endswith(".mlp.experts")]
+    routed = sum(sum(_sizes(stack).values()) for stack in stacks)  # each stack: (experts, ...)
+    return routed // experts * (experts - chosen)
 
 
 def _sizes(module: nn.Module | None) -> dict[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +11,8 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from tuneloop.disk import exclusive
-from tuneloop.errors import CheckFailed, RunError
+from tuneloop.disk import exclusive, sha256_json
+from tuneloop.errors import CheckFailed, RecipeError, RunError
 from tuneloop.examples.encode import encode_prompt
 from tuneloop.examples.template import template_of
 from tuneloop.model.heads import Classifier, body
@@ -52,9 +54,12 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
         tolerance: Largest allowed absolute difference of a logit on the run's own rows.
 
     Raises:
+        RecipeError: if `tolerance` is no finite number of 0 or more.
         RunError: if the run has no adapter to merge, or `out` holds something else than a model of tuneloop.
         CheckFailed: if merged and unmerged differ by more than `tolerance`; nothing is written then.
     """
+    if not 0 <= tolerance < math.inf:
+        raise RecipeError("The tolerance is no allowed difference of a logit", got=str(tolerance), allowed="0 or more")
     folder = run if isinstance(run, RunFolder) else open_run(run)
     target = out or folder.path / "merged"
     if target.exists() and not (target / "args.json").is_file() and (target.is_file() or any(target.iterdir())):
@@ -68,6 +73,7 @@ def merge(run: str | Path | RunFolder, out: Path | None = None, *, tolerance: fl
 
 
 def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
+    began = time.monotonic()
     folder.require_model()
     # In float32 whatever the model was tuned in: bfloat16 would round small updates away in the sum.
     tuned = load_tuned(folder.model, dtype="float32")
@@ -79,13 +85,15 @@ def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
         )
     rows = load_prepared(folder)
     inputs = _prompts(tuned, [*rows.test, *rows.train][:PROMPTS])
+    device = str(next(tuned.model.parameters()).device)
     before = [_logits(tuned.model, ids) for ids in inputs]
     plain: nn.Module = network.merge_and_unload(safe_merge=True)
     merged: nn.Module = plain
     if isinstance(tuned.model, Classifier):
         tuned.model.backbone = plain  # type: ignore[assignment]
         merged = tuned.model
-    difference = max(float((x - _logits(merged, ids)).abs().max()) for x, ids in zip(before, inputs, strict=True))
+    gaps = [(x - _logits(merged, ids)).abs().max() for x, ids in zip(before, inputs, strict=True)]
+    difference = float(torch.stack(gaps).max())  # torch's max keeps a nan, wherever it stands; Python's does not
     if not difference <= tolerance:
         raise CheckFailed(
             f"The merged model differs from the adapter: {difference:.2e} in a logit",
@@ -96,9 +104,11 @@ def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
     recipe = folder.load_recipe()
     recipe = recipe.model_copy(update={"adapt": recipe.adapt.model_copy(update={"method": "full"})})
     save_tuned(target, merged, tuned.tokenizer, args, model_card(recipe, args, tuned.labels))
+    train_key = folder.stations()["train"]["key"]
     folder.record(
-        "merge", folder=str(target), largest_difference=difference, tolerance=tolerance, prompts=len(inputs),
-        train_key=folder.stations().get("train", {}).get("key"),
+        "merge", key=sha256_json([train_key, tolerance]), train_key=train_key, device=device,
+        seconds=round(time.monotonic() - began, 3), folder=str(target), largest_difference=difference,
+        tolerance=tolerance, prompts=len(inputs),
     )  # fmt: skip
     return Merged(target, difference, tolerance, len(inputs))
 

@@ -30,7 +30,7 @@ def class_section(story: Story) -> Html:
     if not classes and predicted:
         classes = per_class(predicted, expected)
     ordered = sorted(classes.items(), key=lambda item: (item[1]["f1"], -item[1]["support"], item[0]))
-    lines = [_class_line(label, figures) for label, figures in ordered if figures["support"]]
+    lines = [_class_line(story, label, figures) for label, figures in ordered if figures["support"]]
     if not lines:
         return Html("")
     body = [tag("div", *lines[:SHOWN], class_="columns")]
@@ -40,14 +40,19 @@ def class_section(story: Story) -> Html:
     return section(story.say("per_class"), story.say("per_class_note"), *body)
 
 
-def _class_line(label: str, figures: dict[str, Any]) -> Html:
-    told = " · ".join(f"{name} {figures[name]:.1%}" for name in ("precision", "recall", "f1") if name in figures)
+def _class_line(story: Story, label: str, figures: dict[str, Any]) -> Html:
+    told = []
+    for name in ("precision", "recall", "f1"):
+        if name in figures:
+            low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")  # absent from older scores
+            ends = f" {story.interval(name, low, high)}" if low is not None and high is not None else ""
+            told.append(f"{name} {figures[name]:.1%}{ends}")
     return tag(
         "div",
         tag("span", label, class_="bar-name", title=label),
         bar(figures["f1"], None, "c-tuned"),
         tag("span", f"{100 * figures['f1']:.0f}%", tag("small", f" · {figures['support']:.0f}"), class_="bar-value"),
-        class_="bar-line", title=f"{label}: {told}",
+        class_="bar-line", title=f"{label}: {' · '.join(told)}",
     )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Dropped, Repair, Row, Split
 from tuneloop.rows.clean import clean_rows, dropped_bad, dropped_row, mended_text, normalised
-from tuneloop.rows.locate import locate, shown_path
-from tuneloop.rows.read import Reading, read_rows
+from tuneloop.rows.locate import Place, locate, shown_path
+from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
 from tuneloop.rows.split import SPLITS, Splits, group_of, raw_key, split_rows
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 from tuneloop.runs import RunFolder
@@ -50,22 +50,47 @@ class Prepared:
 
 
 def inputs_key(recipe: Recipe, folder: Path) -> dict[str, str]:
-    """Every input file's sha256, without reading a row; a hub set stands by its name alone.
+    """Every input's sha256: a file's of its bytes, a hub set's of its rows.
 
     Args:
         recipe: What names the inputs.
         folder: Where its relative paths start.
 
     Raises:
-        DataError: if a file is missing.
+        DataError: naming all files that are missing, or if a hub set cannot be loaded.
     """
     key: dict[str, str] = {}
-    for spec in (recipe.data.train, recipe.data.validation, recipe.data.test):
-        if isinstance(spec, str):
-            place = locate(spec, folder, recipe.data.source)
-            key |= {shown_path(path, folder): sha256_file(path) for path in place.files}
-            key |= {f"hub:{place.hub}:{place.split}": "hub"} if place.hub else {}
+    for place in _places(recipe, folder).values():
+        key |= {shown_path(path, folder): sha256_file(path) for path in place.files}
+        key |= {hub_name(place): rows_sha256(read_hub(place.hub, place.split))} if place.hub else {}
     return key
+
+
+def _specs(recipe: Recipe) -> dict[Split, str | float]:
+    return {"train": recipe.data.train, "validation": recipe.data.validation, "test": recipe.data.test}
+
+
+def _places(recipe: Recipe, folder: Path) -> dict[Split, Place]:
+    """Where the sides are that name rows of their own; every one that is missing is told at once."""
+    found: dict[Split, Place] = {}
+    faults: dict[str, DataError] = {}
+    for split, spec in _specs(recipe).items():
+        if isinstance(spec, str):
+            try:
+                found[split] = locate(spec, folder, recipe.data.source)
+            except DataError as error:
+                faults[error.what] = error
+    missing = list(faults.values())
+    if len(missing) == 1:
+        raise missing[0]
+    if missing:
+        listed = "; ".join(f"({number}) {error.what}" for number, error in enumerate(missing, 1))
+        got, allowed, fix = (
+            "; ".join(dict.fromkeys(filter(None, parts)))
+            for parts in zip(*((error.got, error.allowed, error.fix) for error in missing), strict=True)
+        )
+        raise DataError(f"{len(missing)} inputs are missing: {listed}", got=got, allowed=allowed, fix=fix)
+    return found
 
 
 def prepare_rows(recipe: Recipe, folder: Path) -> Prepared:
@@ -79,8 +104,9 @@ def prepare_rows(recipe: Recipe, folder: Path) -> Prepared:
         DataError: if rows are missing, a side of the split is empty, there is one class only, or most labels of the
             test or validation rows are unknown to training.
     """
+    _places(recipe, folder)  # all that is missing at once, before anything is read
     readings: dict[Split, Reading] = {}
-    for split, spec in zip(SPLITS, (recipe.data.train, recipe.data.validation, recipe.data.test), strict=True):
+    for split, spec in _specs(recipe).items():
         if isinstance(spec, str):
             readings[split] = read_rows(
                 spec, folder=folder, task=recipe.task.type, columns=recipe.data.columns, where=recipe.data.where,
@@ -181,7 +207,7 @@ def _refuse_empty(sides: dict[Split, list[Row]], dropped: list[Dropped], recipe:
         if sides[split]:
             continue
         lost = _reasons(item for item in dropped if item.split == split)
-        given = {"train": recipe.data.train, "validation": recipe.data.validation, "test": recipe.data.test}[split]
+        given = _specs(recipe)[split]
         total = sum(map(len, sides.values()))
         got = f"{split} = {given}, of {total} rows" + (f"; dropped: {_listed(lost)}" if lost else "")
         fix = f"Make the share data.{split} larger, or name a file of its own"

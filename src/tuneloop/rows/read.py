@@ -138,8 +138,7 @@ def _parse(records: list[Record], layout: Layout) -> tuple[list[Row], list[BadRo
 def _read_place(place: Place, folder: Path) -> tuple[list[Record], list[BadRow], list[SourceFile]]:
     if place.hub:
         records = read_hub(place.hub, place.split)
-        digest = sha256_json([record.value for record in records])
-        return records, [], [SourceFile(f"hub:{place.hub}:{place.split}", digest, len(records))]
+        return records, [], [SourceFile(hub_name(place), rows_sha256(records), len(records))]
     records, bad, files = [], [], []
     for path in place.files:
         name = shown_path(path, folder)
@@ -148,6 +147,16 @@ def _read_place(place: Place, folder: Path) -> tuple[list[Record], list[BadRow],
         bad += broken
         files.append(SourceFile(name, sha256_file(path), len(good) + len(broken)))
     return records, bad, files
+
+
+def hub_name(place: Place) -> str:
+    """How reports and keys name a set on the hub."""
+    return f"hub:{place.hub}:{place.split}"
+
+
+def rows_sha256(records: list[Record]) -> str:
+    """Hash of what the rows hold, in their order."""
+    return sha256_json([record.value for record in records])
 
 
 def read_hub(name: str, split: str) -> list[Record]:

@@ -27,6 +27,7 @@ from tuneloop.loss.total import generation_loss
 from tuneloop.memory import peak_memory_mb, reset_peak_memory
 from tuneloop.model.encoder import MINILM, load_encoder
 from tuneloop.model.heads import Classifier
+from tuneloop.model.reader import choose_reader
 from tuneloop.model.saved import Tuned
 from tuneloop.records import Row
 from tuneloop.score.floor import (
@@ -218,7 +219,7 @@ def tuned_contender(exam: Exam, tuned: Tuned) -> Contender:
     )
     examples = encode(exam.test[:count])
     began = time.monotonic()
-    shares = class_probabilities(model, examples, pad, title="tuned model")
+    shares = class_probabilities(model, examples, pad, title="tuned model", reader=tuned.reader)
     seconds = time.monotonic() - began
     facts = {
         "throughput": throughput(count, seconds, tokens=sum(len(e.input_ids) for e in examples)),
@@ -228,7 +229,7 @@ def tuned_contender(exam: Exam, tuned: Tuned) -> Contender:
     def query(i: int) -> Any:
         batch = collate(encode([exam.test[i]]), pad).to(model.head.weight.device)
         with torch.inference_mode():
-            return int(model(batch.input_ids, batch.attention_mask).argmax())
+            return int(model(batch.input_ids, batch.attention_mask, tuned.reader.read).argmax())
 
     timed = query_seconds(query, min(TIMED["classifier"], count)) if exam.latency else []
     predicted = [tuned.labels[i] for i in shares.argmax(1)]
@@ -282,17 +283,17 @@ def _generation(
 
 
 def _row_losses(
-    name: str, exam: Exam, model: nn.Module, tokenizer: PreTrainedTokenizerBase, args: dict[str, Any]
+    name: str, exam: Exam, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, args: dict[str, Any]
 ) -> tuple[list[float], list[float]]:
     """Summed nats and trained tokens of every test row, one row at a time."""
     examples = encode_generation(
         exam.test, tokenizer, template_of(tokenizer), max_length=args["max_length"], think=args["think"]
     )
-    device = next(model.parameters()).device
+    device, read = next(model.parameters()).device, choose_reader(model, fast=args.get("fast_path", True)).read
     sums, weights = [], []
     with torch.inference_mode(), progress(f"{name} loss", len(examples)) as bar:
         for example in examples:
-            found = generation_loss(model, collate([example], tokenizer.pad_token_id).to(device))
+            found = generation_loss(model, collate([example], tokenizer.pad_token_id).to(device), read)
             sums.append(float(found.loss))
             weights.append(float(found.weight))
             bar.advance()

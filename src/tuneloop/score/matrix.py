@@ -6,6 +6,7 @@ run folder (rows, model)  ->  contenders  ->  scores.json + predictions.parquet
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
         RunError: if the run has no model yet.
         DataError: if there is nothing to score, or most test labels are unknown to training.
     """
+    began = time.monotonic()
     folder.require_model()
     recipe, prepared, args = folder.load_recipe(), load_prepared(folder), read_json(folder.model / "args.json")
     tested = _test_rows(recipe, prepared, data)
@@ -112,7 +114,11 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
         _write_predictions(table, exam, contenders)
         write_json(page, scores)
     if data is None:
-        folder.record("evaluate", key=key, rows=len(tested.rows), load_average=[round(x, 2) for x in os.getloadavg()])
+        folder.record(
+            "evaluate", key=key, train_key=folder.stations()["train"]["key"], seed=recipe.seed,
+            device="cuda" if torch.cuda.is_available() else "cpu", seconds=round(time.monotonic() - began, 3),
+            rows=len(tested.rows), load_average=[round(x, 2) for x in os.getloadavg()],
+        )  # fmt: skip
     return scores
 
 

@@ -300,9 +300,11 @@ def confusion_matrix(predicted: Sequence[str], expected: Sequence[str]) -> tuple
 
 
 def per_class(predicted: Sequence[str], expected: Sequence[str], *, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Each label's {"precision", "recall", "f1", "f1_low", "f1_high", "support"}; the interval is a 95 % bootstrap.
+    """Each label's {"precision", "recall", "f1", "support"}, with a 95 % interval of each figure: "f1_low", "f1_high".
 
-    Precision is absent where a class is never predicted, recall where no row has it; F1 is then 0.
+    Precision is a share of the rows predicted as the class, recall of the rows that have it: their intervals are
+    Wilson's, F1's is a bootstrap. Precision and its interval are absent where a class is never predicted, recall
+    and its interval where no row has it; F1 is then 0.
 
     Args:
         predicted: N labels given.
@@ -316,10 +318,10 @@ def per_class(predicted: Sequence[str], expected: Sequence[str], *, seed: int = 
     for index, label in enumerate(labels):
         right, wanted, given = int(counts[index, index]), int(counts[index].sum()), int(counts[:, index].sum())
         entry: dict[str, float] = {}
-        if given:
-            entry["precision"] = right / given
-        if wanted:
-            entry["recall"] = right / wanted
+        for figure, rows in (("precision", given), ("recall", wanted)):
+            if rows:
+                ends = wilson(right, rows)
+                entry |= {figure: right / rows, f"{figure}_low": ends[0], f"{figure}_high": ends[1]}
         interval = {"f1_low": float(low[index]), "f1_high": float(high[index])}
         found[label] = {**entry, "f1": 2 * right / (wanted + given), **interval, "support": wanted}
     return found

@@ -31,6 +31,7 @@ from tuneloop.examples.batch import collate, epoch_order, micro_batches
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES, Objective, step_weight
 from tuneloop.memory import peak_memory_mb, reset_peak_memory
+from tuneloop.model.reader import Reader
 from tuneloop.recipe import Train
 from tuneloop.terminal import Bar, progress, say
 from tuneloop.train.checkpoint import (
@@ -128,6 +129,7 @@ class Job:
         pad_token_id: What short rows are filled with.
         folder: The run folder, for checkpoints, log and trackers.
         key: Hash of all that decides the run's weights; a checkpoint of another key is not resumed.
+        reader: Computes the model's states; None: its modules as they are.
     """
 
     task: str
@@ -137,6 +139,7 @@ class Job:
     pad_token_id: int
     folder: Path
     key: str
+    reader: Reader | None = None
 
     @property
     def rows_per_step(self) -> int:
@@ -196,7 +199,9 @@ class _Run:
         reset_peak_memory(self.accelerator.device.type)
         model.to(self.accelerator.device)
         optimizer = make_optimizer(model, self.settings)
-        self.objective, self.optimizer = self.accelerator.prepare(Objective(model, LOSSES[job.task]), optimizer)
+        self.packed, read = (job.reader.packed, job.reader.read) if job.reader else (False, None)
+        objective = Objective(model, LOSSES[job.task], read)
+        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         ranks = self.accelerator.num_processes
         self.steps_per_epoch = job.steps_per_epoch(ranks)
         self.total_steps = self.steps_per_epoch * self.settings.num_train_epochs
@@ -259,7 +264,7 @@ class _Run:
         device, ranks = self.accelerator.device, self.accelerator.num_processes
         # Every rank takes part in the reduction of the gradient, one without rows by a row that counts nothing.
         rows = rows or [replace(self.job.examples[0], weight=0.0)]
-        parts = micro_batches(rows, micro_batch_tokens(self.settings))
+        parts = micro_batches(rows, micro_batch_tokens(self.settings, packed=self.packed), packed=self.packed)
         loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         for index, part in enumerate(parts):

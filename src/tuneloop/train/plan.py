@@ -1,11 +1,15 @@
 """Memory, time and work of a run, counted before it starts (doctor) and after (the report's savings).
 
-FLOPs are counted, not timed: a multiply and an add are two. With B the parameters that every token goes
-through (blocks, not the vocabulary), V the output matrix and A the adapter's:
+FLOPs are counted, not timed: a multiply and an add are two. With B the parameters that one token goes
+through (blocks, not the vocabulary; of DeepSeek-V3's routed experts those it is sent to), V the output matrix
+and A the adapter's:
 
     forward          2 B + 2 A            and 2 V at each trained token of a generation task
     backward, states 2 B + 2 A            the gradient's way back through the blocks, and 2 V
     backward, weights full: 2 B + 2 V     LoRA: 2 A
+
+Routers, norms and biases are counted as parameters like any other. Memory and the share that trains are those
+of all parameters, whichever a token goes through.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ def training_flops(*, body: int, added: int, output: int, tokens: int, trained_t
     """FLOPs of a run.
 
     Args:
-        body: Parameters of the blocks, which every token goes through.
+        body: Parameters of the blocks that one token goes through.
         added: Parameters that train beside frozen blocks; 0 for full tuning.
         output: Parameters of the output matrix, 0 for a task that does not run it.
         tokens: Tokens that go through training, all epochs.
@@ -55,7 +59,7 @@ def saved_against_full(
         return {}
     whole = counts["all"] - counts["trainable"]
     shape = {
-        "body": whole - counts["vocabulary"],
+        "body": counts["active"] - counts["trainable"] - counts["vocabulary"],
         "output": counts["output"]
         if task == "generation"
         else 0,  # an embedding of its own is looked up, not multiplied
@@ -108,6 +112,7 @@ class Sizes:
 
     Attributes:
         blocks: Parameters of the blocks.
+        active: Those of them that one token goes through (see `parameter_counts`).
         vocabulary: Parameters of the embedding and LM head, once if tied.
         output: Parameters of the LM head alone; 0 for an encoder.
         trainable: Parameters that the method trains (a classification head not counted).
@@ -117,6 +122,7 @@ class Sizes:
     """
 
     blocks: int
+    active: int
     vocabulary: int
     output: int
     trainable: int
@@ -144,13 +150,14 @@ def sizes_of(config: dict[str, Any], adapt: Adapt) -> Sizes:
         model = kind.from_config(made, **options)  # type: ignore[no-untyped-call]
         adapted = METHODS[adapt.method](model, adapt=adapt, seed=0).model
     counts = parameter_counts(adapted)
-    added = counts["trainable"] if adapt.method != "full" else 0
+    beside = counts["vocabulary"] + (counts["trainable"] if adapt.method != "full" else 0)
     return Sizes(
-        counts["all"] - counts["vocabulary"] - added, counts["vocabulary"], counts["output"], counts["trainable"],
+        counts["all"] - beside, counts["active"] - beside, counts["vocabulary"], counts["output"], counts["trainable"],
         made.num_hidden_layers, made.hidden_size, made.vocab_size,
     )  # fmt: skip
 
 
-def micro_batch_tokens(train: Train) -> int:
-    """Padded tokens that go through at once: as asked, else what suits the device that will train."""
-    return train.tokens_per_micro_batch or tokens_at_once("cuda" if torch.cuda.is_available() else "cpu")
+def micro_batch_tokens(train: Train, *, packed: bool = False) -> int:
+    """Tokens that go through at once: as asked, else what suits the device that will train, without padding or with."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return train.tokens_per_micro_batch or tokens_at_once(device, packed=packed)

@@ -1,0 +1,170 @@
+"""Attention of documents that lie end to end, without padding: each token sees its own document alone.
+
+    documents of lengths l_1 >= l_2 >= ...  ->  groups of like length  ->  one call of torch's sdpa a group
+
+In a group shorter documents are filled up behind their end. Under a causal mask no real token sees what stands
+behind it, so the filling changes nothing; reading both ways it is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+LIKE = 0.8  # a document at least this share of the longest one's length goes into its group ...
+SHORT = 8  # ... and so does one that is at most this many tokens shorter: another call costs more
+
+
+@dataclass(frozen=True)
+class Group:
+    """Documents that go through attention in one call.
+
+    Attributes:
+        rows: The tokens of the group: a slice of all tokens, documents in their order.
+        longest: L, tokens of the longest.
+        lengths: Tokens of each.
+        places: (sum of lengths,) places of the tokens in the (n, L) grid, flattened; None where it has no holes.
+        mask: (n, 1, 1, L) bool, True at tokens; None where the grid has no holes.
+    """
+
+    rows: slice
+    longest: int
+    lengths: tuple[int, ...]
+    places: Tensor | None
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where documents lie and how their tokens are turned.
+
+    Attributes:
+        groups: The groups, in the order of the tokens.
+        cos: (T, 1, d/2) float32, of each token's position in its document.
+        sin: The same.
+        causal: Whether a token sees only what stands before it.
+    """
+
+    groups: Sequence[Group]
+    cos: Tensor
+    sin: Tensor
+    causal: bool
+
+
+def make_groups(lengths: Sequence[int], device: torch.device | str = "cpu") -> list[Group]:
+    """Group neighbours of like length; best where `lengths` fall."""
+    groups: list[Group] = []
+    start = first = 0
+    for place in range(1, len(lengths) + 1):
+        if place < len(lengths) and _alike(lengths[first : place + 1]):
+            continue
+        chosen = tuple(lengths[first:place])
+        groups.append(_group(chosen, start, device))
+        start, first = start + sum(chosen), place
+    return groups
+
+
+def _alike(lengths: Sequence[int]) -> bool:
+    longest, shortest = max(lengths), min(lengths)
+    return shortest >= LIKE * longest or longest - shortest <= SHORT
+
+
+def _group(lengths: tuple[int, ...], start: int, device: torch.device | str) -> Group:
+    longest = max(lengths)
+    rows = slice(start, start + sum(lengths))
+    if min(lengths) == longest:
+        return Group(rows, longest, lengths, None, None)
+    there = torch.arange(longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]  # (n, L)
+    return Group(rows, longest, lengths, there.flatten().nonzero().squeeze(1), there[:, None, None])
+
+
+class DocumentAttention(torch.autograd.Function):
+    """Rotary positions and attention over the packed projection of queries, keys and values.
+
+    Saves what torch's own attention saves (q, k, v, the result and one number a row), nothing more.
+
+    Source: Su et al. 2021, arXiv:2104.09864, eq. 34; Dao et al. 2022, arXiv:2205.14135, for the attention itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, layout: Layout, heads: int, kv_heads: int) -> Tensor:
+        """Attend.
+
+        Args:
+            ctx: Keeps the graph of each group's call.
+            qkv: (T, (heads + 2 kv_heads) d); its queries and keys are rotated in place, so nobody else may read it
+                (its maker does not keep it).
+            layout: Where the documents lie.
+            heads: Number of query heads.
+            kv_heads: Number of key and value heads; `heads` is a multiple.
+
+        Returns:
+            (T, heads d).
+        """
+        keep = ctx.needs_input_grad[0]
+        size = qkv.shape[1] // (heads + 2 * kv_heads)
+        _rotate(qkv, layout.cos, layout.sin, heads + kv_heads)
+        result = qkv.new_empty(len(qkv), heads * size)
+        ctx.calls = []
+        for group in layout.groups:
+            grid = _to_grid(qkv[group.rows], group).unflatten(-1, (-1, size))  # (n, L, heads + 2 kv_heads, d)
+            parts = grid.split([heads, kv_heads, kv_heads], 2)
+            q, k, v = (part.transpose(1, 2).detach().requires_grad_(keep) for part in parts)
+            with torch.set_grad_enabled(keep):
+                found = scaled_dot_product_attention(
+                    q,
+                    k,
+                    v,
+                    attn_mask=None if layout.causal else group.mask,
+                    is_causal=layout.causal,
+                    enable_gqa=heads != kv_heads,
+                )  # (n, heads, L, d)
+            result[group.rows] = _from_grid(found.detach().transpose(1, 2).flatten(2), group)
+            if keep:
+                ctx.calls.append(((q, k, v), found))
+        ctx.layout, ctx.shape, ctx.size, ctx.turned = layout, qkv.shape, size, heads + kv_heads
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient of the projection, rotated back."""
+        (d_result,) = grads
+        found = d_result.new_empty(ctx.shape)
+        for group, (leaves, attended) in zip(ctx.layout.groups, ctx.calls, strict=True):
+            back = _to_grid(d_result[group.rows], group).unflatten(-1, (-1, ctx.size)).transpose(1, 2)
+            parts = torch.autograd.grad(attended, leaves, back)  # (n, heads, L, d) each
+            whole = torch.cat([part.transpose(1, 2) for part in parts], 2).flatten(2)  # (n, L, width)
+            found[group.rows] = _from_grid(whole, group)
+        ctx.calls = []
+        _rotate(found, ctx.layout.cos, -ctx.layout.sin, ctx.turned)
+        return found, None, None, None
+
+
+def _rotate(packed: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
+    """Turn the first `heads` heads of (T, width) in place: (a, b) -> (a cos - b sin, b cos + a sin)."""
+    half = cos.shape[-1]
+    turned = packed[:, : heads * 2 * half].view(len(packed), heads, 2, half)
+    first, second = turned.unbind(2)  # (T, heads, d/2)
+    old = first.clone()
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).addcmul_(old, sin)
+
+
+def _to_grid(rows: Tensor, group: Group) -> Tensor:
+    """(tokens, width) -> (n, L, width); a view where the group has no holes."""
+    shape = (len(group.lengths), group.longest, rows.shape[1])
+    if group.places is None:
+        return rows.view(shape)
+    grid = rows.new_zeros(shape[0] * shape[1], shape[2])
+    return grid.index_copy_(0, group.places, rows).view(shape)
+
+
+def _from_grid(grid: Tensor, group: Group) -> Tensor:
+    """(n, L, width) -> (tokens, width)."""
+    flat = grid.flatten(0, 1)
+    return flat if group.places is None else flat.index_select(0, group.places)
