@@ -17,6 +17,8 @@ import polars as pl
 from tuneloop.runs import RunFolder, open_run
 
 RESULTS = Path(__file__).parent / "results"
+COMMANDS = {"customer_service": "make demo"}
+"""What makes a run whose recipe does not lie in recipes/."""
 
 
 def record(run: RunFolder, results: Path = RESULTS) -> Path:
@@ -51,9 +53,9 @@ def summary(run: RunFolder, scores: dict) -> str:
     stations = run.stations()
     trained, machine = stations["train"], stations["train"]["machine"]
     figures = list(dict.fromkeys(name for model in scores["models"].values() for name in model["metrics"]))
+    command = COMMANDS.get(run.path.name, f"tuneloop run recipes/{run.path.name}.yaml")
     lines = [
-        f"# {run.path.name}", "",
-        f"`tuneloop run recipes/{run.path.name}.yaml`, then `python benchmarks/record.py {run.path.name}`", "",
+        f"# {run.path.name}", "", f"`{command}`, then `python benchmarks/record.py {run.path.name}`", "",
         f"- finished {stations['evaluate']['finished']}; {machine['cores']} cores, {machine['cpu']}; load average at "
         f"the end of training {machine['load_average']}, of scoring {stations['evaluate']['load_average']}",
         f"- training: {trained['steps']} steps, {trained['tokens']:,} tokens, {trained['seconds']:,.0f} s, peak memory "
@@ -63,8 +65,11 @@ def summary(run: RunFolder, scores: dict) -> str:
     ]  # fmt: skip
     for name, model in scores["models"].items():
         cells = [_figure(name_, model["metrics"].get(name_)) for name_ in figures]
-        latency = [f"{model['latency_ms'][key]:.1f}" if "latency_ms" in model else "" for key in ("p50", "p95")]
+        timed = model.get("latency_ms", {})
+        latency = [f"{timed[key]:.1f}" if key in timed else "" for key in ("p50", "p95")]
         lines.append("| " + " | ".join([name, str(model["rows"]), *cells, *latency]) + " |")
+    absent = scores.get("absent", {})
+    lines += ["", *(f"- {name} left out: {why}" for name, why in absent.items())] if absent else []
     lines += ["", "Paired differences (bootstrap over test rows, 10,000 draws, 95 %):", ""]
     for gap in scores["comparisons"]:
         scale, unit = (1, " nats") if gap["metric"] == "loss" else (100, " points")

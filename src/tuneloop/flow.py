@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ def run(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: bo
     folder = RunFolder(RUNS / settings.name)
     with claim(folder):
         plan = _rows_and_model(folder, settings, home, overwrite=overwrite)
-        _train_if_stale(plan, resume=True)
+        plan = _train_if_stale(plan, resume=True)
         _score_if_stale(plan)
     return folder
 
@@ -261,14 +261,16 @@ def _what_changed(folder: RunFolder, recipe: Recipe, *, rows: bool) -> str:
     return "the input files changed" if rows else "the base model or tuneloop's version changed"
 
 
-def _train_if_stale(plan: Plan, *, resume: bool) -> None:
+def _train_if_stale(plan: Plan, *, resume: bool) -> Plan:
+    """Train if stale; the plan comes back without the network, which would count in the memory of all scored next."""
     if plan.ready is None:
         say("training: unchanged, kept")
-        return
+        return plan
     going_on = resume and _unfinished_step(plan.folder, plan.keys.train) is not None
     say("training: going on from the newest checkpoint" if going_on else "training: from the start")
     labels = plan.prepared.labels
     train_station(plan.folder, plan.recipe, plan.source, plan.ready, labels, plan.keys, resume=going_on)
+    return replace(plan, ready=None)
 
 
 def _unfinished_step(folder: RunFolder, key: str) -> int | None:

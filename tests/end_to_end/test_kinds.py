@@ -20,6 +20,7 @@ from tests.tiny_models import R1_QWEN, write_gguf
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from tuneloop.disk import sha256_file
+from tuneloop.examples.template import template_of
 from tuneloop.examples.think import split_think
 from tuneloop.model.saved import load_tuned
 
@@ -81,7 +82,36 @@ def test_scores_hold_every_row_and_figure(finished: Finished, kind: str):
         timed = KINDS[kind][2].get("evaluate__latency", False)
         assert ("latency_ms" in entry) == timed
         if timed:
-            assert 0 < entry["latency_ms"]["p50"] <= entry["latency_ms"]["p95"] <= entry["latency_ms"]["p99"]
+            assert entry["latency_ms"]["p50"] > 0
+            assert set(entry["latency_ms"]) == {"p50", "n"}  # 18 queries or fewer: no p95, no p99
+            assert entry["latency_ms"]["n"] == min(entry["rows"], 20)
+
+
+def test_throughput_counts_the_tokens_that_went_through(finished: Finished, kind: str):
+    """Tokens a second over queries a second is tokens a query: of the rows that were read, or of the answers."""
+    folder = finished(kind) / "runs/r"
+    models = read_json(folder / "scores.json")["models"]
+    rates = models["tuned"]["throughput"]
+    a_query = rates["tokens_per_second"] / rates["queries_per_second"]
+    if task_of(kind) == "generation":
+        assert a_query == pytest.approx(models["tuned"]["new_tokens"]["mean"])
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+        texts = pl.read_parquet(folder / "predictions.parquet")["text"].to_list()
+        rows = tokenizer(texts, truncation=True, max_length=read_json(folder / "model/args.json")["max_length"])
+        assert a_query == pytest.approx(sum(map(len, rows["input_ids"])) / len(texts))
+    assert "tokens_per_second" not in models["floor"]["throughput"]  # it has none to count
+
+
+def test_one_template_is_named_by_scores_model_and_manifest(finished: Finished, kind: str):
+    folder = finished(kind) / "runs/r"
+    trained = read_json(folder / "manifest.json")["stations"]["train"]
+    hashes = {
+        entry["template_hash"]
+        for entry in (read_json(folder / "scores.json"), read_json(folder / "model/args.json"), trained)
+    }
+    used = "" if kind == "intents_bert" else template_of(AutoTokenizer.from_pretrained(folder / "model")).hash
+    assert hashes == {used}
 
 
 def test_every_figure_has_its_interval(finished: Finished, kind: str):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tests.tiny_models import write_gguf
 from tests.tiny_training import (
@@ -22,6 +23,7 @@ from tests.tiny_training import (
     tokenizer_of,
 )
 from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tuneloop.errors import ModelError, RunError
 from tuneloop.examples.template import template_of
@@ -35,7 +37,7 @@ IDS = torch.tensor([[5, 9, 33, 60, 7, 21]])
 GENERATION = [(architecture, method) for architecture in DECODERS for method in sorted(METHODS)]
 CLASSIFICATION = [
     (architecture, method, pooling, attention)
-    for architecture in ("llama", "qwen2", "bert")
+    for architecture in ALL
     for method in sorted(METHODS)
     for pooling in ("mean", "last")
     for attention in ("causal", "bidirectional")
@@ -97,6 +99,32 @@ def test_a_classifier_comes_back_exactly(bases, architecture, method, pooling, a
     assert torch.equal(logits(back.model), logits(model))
     assert back.labels == LABELS
     assert not back.model.training
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT's own
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_plain_seq_cls_classifies_a_padded_batch_as_we_do_each_row(bases, architecture, method, tmp_path):
+    source, folder = bases[architecture], tmp_path / "model"
+    model = tuned_classifier(source, architecture, method, "last", "causal")
+    choice = {"task": "classification", "method": method, "pooling": "last", "attention": "causal"}
+    save_tuned(folder, model, tokenizer_of(architecture), arguments(source, **choice), "card")
+    kept = {"num_labels": len(LABELS)} if method == "lora" else {}
+    network = folder if method == "full" else source.folder
+    plain = AutoModelForSequenceClassification.from_pretrained(network, dtype=torch.float32, **kept)
+    plain = PeftModel.from_pretrained(plain, folder) if method == "lora" else plain
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    plain.config.pad_token_id = tokenizer.pad_token_id
+    texts = ["card", "how do I reset my PIN?", "the transfer did not arrive, the transfer did not arrive"]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    lengths = batch["attention_mask"].sum(1).tolist()
+    assert len(set(lengths)) == 3, "rows of one length need no padding"
+    with torch.no_grad():
+        found = plain.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        rows = [torch.tensor([ids]) for ids in tokenizer(texts)["input_ids"]]
+        single = torch.cat([model(row, torch.ones_like(row)) for row in rows])
+    assert torch.allclose(found, single, atol=1e-5)
+    assert (single[0] - single[1]).abs().max() > 1e-3, "logits that differ, or nothing is tested"
 
 
 def test_the_tokenizer_comes_back_with_its_template_and_padding(bases, tmp_path):

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is d
 
 CLASSIFICATION = [
     (architecture, method, pooling, attention)
-    for architecture in ("llama", "qwen2", "bert")
+    for architecture in ALL
     for method in ("lora", "full")
     for pooling in ("mean", "last")
     for attention in ("causal", "bidirectional")
@@ -79,6 +79,19 @@ def test_the_card_of_a_language_model_gives_its_logits(bases, architecture, meth
     found = run_card(tmp_path / "m", source.folder, TEXTS[0])["logits"]
     assert found.shape == ours.shape
     assert torch.allclose(found, ours, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "architecture", "method", "pooling", "attention"),
+    [("generation", *case, "mean", "causal") for case in GENERATION] + [("classification", *c) for c in CLASSIFICATION],
+)
+def test_the_card_is_at_most_ten_lines_and_imports_what_it_uses(bases, task, architecture, method, pooling, attention):
+    recipe = recipe_for(task, bases[architecture].folder, method=method, pooling=pooling, attention=attention)
+    imports, _, lines = plain_code(recipe, args_of(recipe, bases[architecture])).partition("\n\n")
+    assert 5 <= len(lines.splitlines()) <= 10
+    names = [name.strip(",") for line in imports.splitlines() for name in line.split("import ")[1].split()]
+    assert len(names) >= 3
+    assert [name for name in names if name not in lines] == []
 
 
 def test_the_card_says_what_the_model_is(bases, tmp_path):

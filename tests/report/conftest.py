@@ -122,6 +122,7 @@ def fake_scores(task: str, rows: list[dict], models: list[str]) -> dict:
         entry: dict = {
             "metrics": measure(names + thinks, said, wanted, Options(seed=42)),
             "backend": "transformers, cpu",
+            "rows": len(mine),
         }
         entry["latency_ms"] = {"p50": p50, "p95": p50 * 1.4, "p99": p50 * 1.9}
         entry["throughput"] = {"queries_per_second": speed}
@@ -149,10 +150,10 @@ def fake_scores(task: str, rows: list[dict], models: list[str]) -> dict:
         pair = [[row[f"{model}_predicted"] for row in shared] for model in ("tuned", other)]
         for metric in ("accuracy", "macro_f1") if task == "classification" else ("rouge_l", "exact_match"):
             gap = difference(metric, [pair[0]], [pair[1]], [row["expected"] for row in shared], Options(seed=42))
-            found["comparisons"].append(compared(other, metric, gap))
+            found["comparisons"].append(compared(other, metric, gap) | {"n": len(shared)})
         if other in losses:
             gap = loss_difference(losses["tuned"], losses[other], [10 + i % 7 for i in range(len(rows))])
-            found["comparisons"].append(compared(other, "loss", gap))
+            found["comparisons"].append(compared(other, "loss", gap) | {"n": len(rows)})
     found["saved_against_full"] = {"flops": 0.3312, "trainable_parameters": 0.9928}
     return found
 

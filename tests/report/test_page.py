@@ -11,6 +11,7 @@ from tuneloop.errors import RunError
 from tuneloop.recipe import recipe_from_tree
 from tuneloop.records import Row
 from tuneloop.report.page import write_report
+from tuneloop.report.tables import DASH
 from tuneloop.report.words import WORDS
 from tuneloop.rows.table import write_rows
 from tuneloop.runs import RunFolder
@@ -139,6 +140,25 @@ def test_a_figure_that_is_absent_is_never_a_zero(make_run):
     assert reader.text.count(words["not_measured"]) == 3
     assert "30% less" in reader.text
     assert not [text for text in reader.text if text in ("0.0%", "0 MB", "0.00", "None", "nan")]
+
+
+@pytest.mark.parametrize(("lang", "says"), [("en", "Encoder left out: <2 words>"), ("zh", "缺少编码器：<2 words>")])
+def test_a_model_that_was_not_asked_is_named_with_the_reason(make_run, lang, says):
+    run = make_run(lang=lang)
+    assert says not in read(run).text
+    change(run.scores, absent={"encoder": "<2 words>"})
+    assert says in read(run).text
+
+
+def test_a_percentile_of_too_few_queries_is_a_dash(make_run):
+    run = make_run()
+    before = read(run).text
+    scores = json.loads(run.scores.read_text(encoding="utf-8"))
+    scores["models"]["tuned"]["latency_ms"] = {"p50": 21.0, "n": 5}
+    run.scores.write_text(json.dumps(scores), encoding="utf-8")
+    after = read(run).text
+    assert ("29.4" in before and "39.9" in before) and not {"29.4", "39.9"} & set(after)  # 1.4 and 1.9 times the p50
+    assert after.count(DASH) == before.count(DASH) + 2
 
 
 def test_a_run_that_has_only_its_recipe_has_a_page(tmp_path):

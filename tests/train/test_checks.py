@@ -21,14 +21,14 @@ from tuneloop.train.loop import train
 
 
 class Mixture(nn.Module):
-    """Two weights that train, one that is frozen, and an expert that no token is routed to."""
+    """Two weights that train, one that is frozen, and a single expert that no token is routed to."""
 
     def __init__(self) -> None:
         super().__init__()
         self.near = nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
         self.far = nn.Parameter(torch.tensor([0.5]))
         self.still = nn.Parameter(torch.arange(1000, dtype=torch.float32), requires_grad=False)
-        self.mlp = nn.ModuleDict({"experts": nn.Linear(1, 1, bias=False)})
+        self.mlp = nn.ModuleDict({"experts": nn.ModuleList([nn.Linear(1, 1, bias=False)])})
 
     def loss(self) -> torch.Tensor:
         return self.near.sum() * self.far.sum()
@@ -57,6 +57,36 @@ def test_a_tensor_without_a_gradient(model):
     model.far.grad = None
     with pytest.raises(TrainError, match=r"1 trainable tensors got no gradient.*far"):
         check_gradients(model)
+
+
+EXPERTS = ("gate_up_proj", "down_proj")
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_in_one_tensor_may_not_be_without_a_gradient(name):
+    model = small("deepseek_v3")
+    model(input_ids=torch.arange(3, 60)[None]).logits.sum().backward()
+    check_gradients(model)
+    fused = model.model.layers[1].mlp.experts.get_parameter(name)
+    assert fused.dim() == 3 and fused.shape[0] == 4
+    fused.grad = None
+    with pytest.raises(TrainError, match=rf"1 trainable tensors got no gradient.*experts\.{name}"):
+        check_gradients(model)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_experts_in_one_tensor_may_not_stand_still(name):
+    model = small("deepseek_v3")
+    before, fused = snapshot(model), model.model.layers[1].mlp.experts.get_parameter(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter is not fused:
+                parameter += 1e-3
+    with pytest.raises(TrainError, match=rf"1 of \d+ trainable tensors stand still.*experts\.{name}"):
+        check_moved(model, before, reach=1.0)
+    with torch.no_grad():
+        fused[2] += 1e-3  # the other three may have had no token
+    check_moved(model, before, reach=1.0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -139,6 +169,15 @@ def test_the_loop_sees_a_gradient_that_is_always_zero(tmp_path):
     model.model.register_forward_hook(lambda m, a, out: _plus(out, model.spare.sum() * 0.0))
     with pytest.raises(TrainError, match=r"stand still after 3 steps.*spare"):
         train(model, make_job("generation", text_examples([6] * 16), tmp_path), validate=None)
+
+
+def test_the_loop_sees_experts_that_are_left_out_of_the_graph(tmp_path):
+    """As in hiyouga/LLaMA-Factory#6829; the router learns through the experts alone, so it is the third."""
+    model = small("deepseek_v3")
+    for layer in model.model.layers[1:]:
+        layer.mlp.experts.register_forward_hook(lambda module, args, out: out.detach())
+    with pytest.raises(TrainError, match=r"3 trainable tensors got no gradient at the first step.*mlp\.experts\."):
+        train(model, make_job("generation", text_examples([6] * 8), tmp_path), validate=None)
 
 
 def _plus(out, extra):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,9 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Notices of libraries to their own developers.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|torch")
+    hook = threading.excepthook
+    # TensorBoard writes in a thread of its own, which raises what the disk said in the training too: told once there.
+    threading.excepthook = lambda told: None if isinstance(told.exc_value, OSError) else hook(told)
     try:
         ended = app(standalone_mode=False)  # the status of typer.Exit, or what the verb returned: nothing
     except TuneloopError as error:
@@ -75,6 +79,8 @@ def main() -> None:
         _usage_or_raise(error)
     else:
         sys.exit(ended if isinstance(ended, int) else 0)
+    finally:
+        threading.excepthook = hook
 
 
 def _usage_or_raise(error: Exception) -> None:

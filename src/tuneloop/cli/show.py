@@ -47,6 +47,8 @@ def print_score_table(scores: dict[str, Any]) -> None:
         table.add_row("p50 latency", *timed)
     table.add_row("rows", *[str(model["rows"]) for model in models])
     out.print(table)
+    for name, why in scores.get("absent", {}).items():  # scores of an earlier version have none
+        out.print(f"{name} left out: {why}", markup=False)
     for gap in scores["comparisons"]:
         if gap["metric"] in ("accuracy", "rouge_l", "loss"):
             out.print(comparison_text(gap))

@@ -6,6 +6,9 @@ from typing import Any
 
 from tuneloop.recipe import Recipe
 
+LABELS = 'labels = json.loads(pathlib.Path(HERE, "labels.json").read_text("utf-8"))\n'
+ANSWER = "answer = labels[int(logits.argmax())]\n"
+
 
 def model_card(recipe: Recipe, args: dict[str, Any], labels: list[str]) -> str:
     """Markdown for model/README.md.
@@ -28,7 +31,7 @@ def model_card(recipe: Recipe, args: dict[str, Any], labels: list[str]) -> str:
 
 
 def plain_code(recipe: Recipe, args: dict[str, Any]) -> str:
-    """Lines of plain transformers, PEFT and torch that give the model's logits for `text`.
+    """At most ten lines of plain transformers, PEFT and torch, below the imports, that give the logits for one `text`.
 
     They read three names: `BASE` (the base model's folder or hub id), `HERE` (this folder) and `text`.
     """
@@ -40,57 +43,60 @@ def plain_code(recipe: Recipe, args: dict[str, Any]) -> str:
 
 
 def _generation_code(recipe: Recipe) -> str:
-    if recipe.adapt.method == "full":
-        load = "model = AutoModelForCausalLM.from_pretrained(HERE, dtype=torch.float32).eval()\n"
-    else:
-        load = "model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32), HERE).eval()\n"
     return (
-        "import torch\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        f"tokenizer = AutoTokenizer.from_pretrained(HERE)\n{load}"
+        f"{_imports(recipe, 'torch', 'AutoModelForCausalLM')}"
+        f"{_load(recipe, 'AutoModelForCausalLM')}"
+        "tokenizer = AutoTokenizer.from_pretrained(HERE)\n"
         'prompt = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)\n'
-        'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")\n'
-        "with torch.no_grad():\n    logits = model(**inputs).logits\n"
+        'ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids\n'
+        "with torch.no_grad():\n    logits = model(ids).logits\n"
     )
 
 
 def _seq_cls_code(recipe: Recipe) -> str:
-    load = (
-        "model = AutoModelForSequenceClassification.from_pretrained(HERE, dtype=torch.float32).eval()\n"
-        if recipe.adapt.method == "full"
-        else "base = AutoModelForSequenceClassification.from_pretrained(BASE, num_labels=len(labels), dtype=torch.float32)\n"
-        "model = PeftModel.from_pretrained(base, HERE).eval()\n"
-    )
+    full = recipe.adapt.method == "full"
     return (
-        "import json, torch\nfrom pathlib import Path\nfrom peft import PeftModel\n"
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n"
-        f'tokenizer, labels = AutoTokenizer.from_pretrained(HERE), json.loads(Path(f"{{HERE}}/labels.json").read_text("utf-8"))\n{load}'
-        "model.config.pad_token_id = tokenizer.pad_token_id\n"
-        f'inputs = tokenizer(text, truncation=True, max_length={recipe.data.max_length}, return_tensors="pt")\n'
-        'with torch.no_grad():\n    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits\n'
-        "answer = labels[int(logits.argmax())]\n"
+        f"{_imports(recipe, 'json, pathlib, torch', 'AutoModelForSequenceClassification')}"
+        f"{LABELS}{_load(recipe, 'AutoModelForSequenceClassification', '' if full else ', num_labels=len(labels)')}"
+        "tokenizer = AutoTokenizer.from_pretrained(HERE)\n"
+        "model.config.pad_token_id = tokenizer.pad_token_id  # for batches\n"
+        f'ids = tokenizer(text, truncation=True, max_length={recipe.data.max_length}, return_tensors="pt").input_ids\n'
+        "with torch.no_grad():\n    logits = model(ids).logits\n"
+        f"{ANSWER}"
     )
 
 
 def _head_code(recipe: Recipe, args: dict[str, Any]) -> str:
     bert = args["architecture"].startswith("Bert")
-    network = "AutoModelForCausalLM" if not bert else "AutoModel"
-    option = ", add_pooling_layer=False" if bert else ""
-    where = "HERE" if recipe.adapt.method == "full" else "BASE"
-    wrap = "" if recipe.adapt.method == "full" else "model = PeftModel.from_pretrained(model, HERE).eval()\n"
-    mask = 'inputs["attention_mask"]'
-    if args["attention"] == "bidirectional" and not bert:
-        mask = f"{mask}[:, None, None, :].bool().expand(-1, 1, {mask}.shape[1], -1)"
-    states = "model.get_base_model()" if wrap else "model"
+    network, option = ("AutoModel", ", add_pooling_layer=False") if bert else ("AutoModelForCausalLM", "")
+    both = args["attention"] == "bidirectional" and not bert
+    mask = "mask = torch.ones(1, 1, ids.shape[1], ids.shape[1], dtype=torch.bool)  # every token sees the whole text\n"
+    stack = "model.base_model" if recipe.adapt.method == "full" else "model.get_base_model().base_model"
     pooled = "states.mean(1)" if args["pooling"] == "mean" else "states[:, -1]"
     return (
-        f"import json, torch\nfrom pathlib import Path\nfrom peft import PeftModel\nfrom safetensors.torch import load_file\n"
-        f"from transformers import {network}, AutoTokenizer\n\n"
-        'labels, head = json.loads(Path(f"{HERE}/labels.json").read_text("utf-8")), load_file(f"{HERE}/head.safetensors")\n'
-        "tokenizer = AutoTokenizer.from_pretrained(HERE)\n"
-        f'model = {network}.from_pretrained({where}, dtype=torch.float32, attn_implementation="sdpa"{option}).eval()\n{wrap}'
-        f'inputs = tokenizer(text, truncation=True, max_length={recipe.data.max_length}, return_tensors="pt")\n'
-        f"with torch.no_grad():\n    states = {states}.base_model(\n"
-        f'        input_ids=inputs["input_ids"], attention_mask={mask}, use_cache=False\n    ).last_hidden_state\n'
-        f'    logits = torch.nn.functional.linear({pooled}, head["weight"], head.get("bias"))\n'
-        "answer = labels[int(logits.argmax())]\n"
+        f"{_imports(recipe, 'json, pathlib, torch', network, 'from safetensors.torch import load_file')}"
+        f"{LABELS}{_load(recipe, network, option)}"
+        'head = load_file(f"{HERE}/head.safetensors")\n'
+        f'ids = AutoTokenizer.from_pretrained(HERE)(text, truncation=True, max_length={recipe.data.max_length}, return_tensors="pt").input_ids\n'
+        f"{mask if both else ''}"
+        f"with torch.no_grad():\n    states = {stack}(ids{', attention_mask=mask' if both else ''}).last_hidden_state\n"
+        f'logits = {pooled} @ head["weight"].T + head["bias"]\n'
+        f"{ANSWER}"
+    )
+
+
+def _imports(recipe: Recipe, modules: str, network: str, *more: str) -> str:
+    """Import only what is used: a fully tuned model needs no PEFT."""
+    peft = [] if recipe.adapt.method == "full" else ["from peft import PeftModel"]
+    lines = [f"import {modules}", *peft, *more, f"from transformers import {network}, AutoTokenizer"]
+    return "\n".join(lines) + "\n\n"
+
+
+def _load(recipe: Recipe, network: str, options: str = "") -> str:
+    """The lines that load the network, and the adapter where there is one."""
+    if recipe.adapt.method == "full":
+        return f"model = {network}.from_pretrained(HERE, dtype=torch.float32{options}).eval()\n"
+    return (
+        f"model = {network}.from_pretrained(BASE, dtype=torch.float32{options})\n"
+        "model = PeftModel.from_pretrained(model, HERE).eval()\n"
     )

@@ -88,7 +88,15 @@ def score_section(story: Story) -> Html:
         story.say("scores_note"),
         tag("div", *groups, class_="groups"),
         table(heads, lines, "figures"),
+        absent_lines(story),
     )
+
+
+def absent_lines(story: Story) -> Html:
+    """Each model that has no line in the table, and why."""
+    absent = story.scores.get("absent", {})
+    lines = [tag("li", story.say("left_out", model=story.name(name), why=why)) for name, why in absent.items()]
+    return tag("ul", *lines, class_="note") if lines else Html("")
 
 
 def _metrics(story: Story) -> list[str]:

@@ -59,6 +59,7 @@ ENGLISH = {
     "scores_note": (
         "95% intervals: Wilson for shares of rows, bootstrap elsewhere. n is the number of test rows a model answered."
     ),
+    "left_out": "{model} left out: {why}",
     "model": "Model",
     "rows": "rows",
     "differences": "Differences",
@@ -109,7 +110,10 @@ ENGLISH = {
     "stopped_share": "Ended by itself",
     "new_tokens": "New tokens (mean)",
     "speed": "Speed and memory",
-    "speed_note": "Latency is of single queries; throughput is of batches. A dash: not measured.",
+    "speed_note": (
+        "Latency is of single queries, with p95 from 20 timed ones on and p99 from 100; throughput is of batches."
+        " A dash: not measured."
+    ),
     "latency": "Latency, ms",
     "queries_per_second": "Queries/s",
     "tokens_per_second": "Tokens/s",
@@ -213,6 +217,7 @@ CHINESE = {
     "interval_note": "方括号内为 95% 置信区间；差值在相同的测试样本上配对计算。",
     "scores": "成绩",
     "scores_note": "95% 置信区间：比例用 Wilson 区间，其余用自助法。n 为该模型回答的测试样本数。",
+    "left_out": "缺少{model}：{why}",
     "model": "模型",
     "rows": "条",
     "differences": "差值",
@@ -260,7 +265,7 @@ CHINESE = {
     "stopped_share": "自行结束",
     "new_tokens": "新词元（平均）",
     "speed": "速度与内存",
-    "speed_note": "延迟为单条请求，吞吐量为批量处理。短横线表示未测量。",
+    "speed_note": "延迟为单条请求，计时满 20 条才给 p95，满 100 条才给 p99；吞吐量为批量处理。短横线表示未测量。",
     "latency": "延迟（毫秒）",
     "queries_per_second": "条/秒",
     "tokens_per_second": "词元/秒",

@@ -40,10 +40,11 @@ from tuneloop.score.floor import (
     fit_nearest_text,
 )
 from tuneloop.score.speed import query_seconds, throughput
-from tuneloop.terminal import progress, say, warn
+from tuneloop.terminal import progress, say
 
 UNREAD_ABOVE = 0.2  # an encoder without a word for every fifth token does not read the language
-TIMED = {"rival": 100, "classifier": 100, "choices": 20, "generation": 5}
+TIMED = {"rival": 100, "classifier": 100, "choices": 20, "generation": 20}
+TIMED_SECONDS = 60  # of generation at most: a slow model then has a median and no p95
 
 
 @dataclass
@@ -71,6 +72,14 @@ class Contender:
     facts: dict[str, Any] = field(default_factory=dict)
     losses: tuple[list[float], list[float]] | None = None
     opened_by_prompt: bool = False
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A model that was not asked: floor, encoder or untuned, and why."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -122,19 +131,17 @@ def floor_contender(exam: Exam) -> Contender:
     return _ask("floor", rival, asked, "scikit-learn", exam.latency)
 
 
-def encoder_contender(exam: Exam) -> Contender | None:
-    """Frozen sentence embeddings + logistic regression, or the nearest row; None if it does not read the language."""
+def encoder_contender(exam: Exam) -> Contender | Absent:
+    """Frozen sentence embeddings + logistic regression, or the nearest row; absent if it does not read the language."""
     try:
         encoder = load_encoder(MINILM)
     except TuneloopError as error:
-        warn(f"the encoder row is left out: {error}")
-        return None
+        return Absent("encoder", str(error))
     train, validation = _taught(exam.train, exam.task), _taught(exam.validation, exam.task)
     texts = [row.question for row in train]
     unread = encoder.unread_share(texts)
     if unread > UNREAD_ABOVE:
-        say(f"the encoder row is left out: {unread:.0%} of the training rows' tokens are unknown to {MINILM}")
-        return None
+        return Absent("encoder", f"{unread:.0%} of the training rows' tokens are unknown to {MINILM}")
     say("encoder: embedding the rows")
     known, answers = encoder.embed(texts), answers_of(train, exam.task)
     held, held_answers = encoder.embed([row.question for row in validation]), answers_of(validation, exam.task)
@@ -153,14 +160,19 @@ def encoder_contender(exam: Exam) -> Contender | None:
 
 
 def _ask(name: str, rival: Rival, asked: Sequence[str], backend: str, latency: bool) -> Contender:
-    reset_peak_memory()
+    own = reset_peak_memory()
     began = time.monotonic()
     said = rival(list(asked))
-    facts = {"throughput": throughput(len(asked), time.monotonic() - began), "peak_memory_mb": peak_memory_mb()}
+    facts = {"throughput": throughput(len(asked), time.monotonic() - began)} | _memory("cpu", own=own)
     timed = query_seconds(lambda i: rival(asked[i]), min(TIMED["rival"], len(asked))) if latency else []
     return Contender(
         name, list(range(len(asked))), said.texts, backend, said.confidences, [1000 * s for s in timed], facts
     )
+
+
+def _memory(device: str, *, own: bool) -> dict[str, Any]:
+    """The peak, or nothing where it could not be reset: it would be that of whatever ran before."""
+    return {"peak_memory_mb": peak_memory_mb(device)} if own else {}
 
 
 def untuned_contender(
@@ -171,13 +183,13 @@ def untuned_contender(
     if exam.task == "generation":
         return _generation("untuned", exam, model, tokenizer, args, count)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reset_peak_memory(device)
+    own = reset_peak_memory(device)
     scorer = ChoiceScorer(model, tokenizer, template_of(tokenizer), exam.labels, max_length=args["max_length"])
     texts = [row.question for row in exam.test[:count]]
     began = time.monotonic()
     predicted, shares = choose(scorer, texts)
     facts = {
-        "throughput": throughput(count, time.monotonic() - began), "peak_memory_mb": peak_memory_mb(device),
+        "throughput": throughput(count, time.monotonic() - began), **_memory(device, own=own),
         "prompt": choice_prompt(exam.labels, "..."),
     }  # fmt: skip
     timed = (
@@ -200,7 +212,7 @@ def tuned_contender(exam: Exam, tuned: Tuned) -> Contender:
     if not isinstance(tuned.model, Classifier):
         return _generation("tuned", exam, tuned.model, tuned.tokenizer, tuned.args, count)
     device = next(tuned.model.parameters()).device.type
-    reset_peak_memory(device)
+    own = reset_peak_memory(device)
     pad, model = tuned.tokenizer.pad_token_id, tuned.model
     encode: Callable[[Sequence[Row]], list[Example]] = lambda rows: encode_classification(  # noqa: E731
         rows, tuned.tokenizer, tuned.labels, max_length=tuned.args["max_length"]
@@ -211,7 +223,7 @@ def tuned_contender(exam: Exam, tuned: Tuned) -> Contender:
     seconds = time.monotonic() - began
     facts = {
         "throughput": throughput(count, seconds, tokens=sum(len(e.input_ids) for e in examples)),
-        "peak_memory_mb": peak_memory_mb(device),
+        **_memory(device, own=own),
     }
 
     def query(i: int) -> Any:
@@ -233,7 +245,7 @@ def _generation(
     if not isinstance(model, PreTrainedModel | PeftModel):
         raise TypeError(f"{type(model).__name__} cannot generate")
     device = next(model.parameters()).device.type
-    reset_peak_memory(device)
+    own = reset_peak_memory(device)
     template = template_of(tokenizer)
     prompts = [
         encode_prompt(row.messages, tokenizer, template, think=args["think"], max_length=args["max_length"])
@@ -244,7 +256,7 @@ def _generation(
     if count:
         answers = generate(model, tokenizer, prompts, max_new_tokens=exam.max_new_tokens, title=f"{name} answers")
     seconds = max(time.monotonic() - began, 1e-9)
-    facts: dict[str, Any] = {"peak_memory_mb": peak_memory_mb(device)}
+    facts = _memory(device, own=own)
     if count:
         facts |= {
             "throughput": throughput(count, seconds, tokens=sum(a.tokens for a in answers)),
@@ -253,7 +265,7 @@ def _generation(
         }
     few = min(TIMED["generation"], count)
     query = lambda i: generate(model, tokenizer, [prompts[i]], max_new_tokens=min(64, exam.max_new_tokens))  # noqa: E731
-    timed = query_seconds(query, few, warmup=1) if exam.latency and few else []
+    timed = query_seconds(query, few, warmup=1, at_most=TIMED_SECONDS) if exam.latency and few else []
     if timed:
         facts["latency_budget_tokens"] = min(64, exam.max_new_tokens)
     found = Contender(

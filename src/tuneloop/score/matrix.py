@@ -5,7 +5,6 @@ run folder (rows, model)  ->  contenders  ->  scores.json + predictions.parquet
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import torch
 
 from tuneloop.disk import atomic_path, read_json, sha256_file, sha256_json, write_json
 from tuneloop.errors import DataError, RunError, TuneloopError
+from tuneloop.memory import give_back_memory, reset_peak_memory
 from tuneloop.model.load import load_model
 from tuneloop.model.safety import ARCHITECTURES
 from tuneloop.model.saved import load_base, load_tuned
@@ -28,6 +28,7 @@ from tuneloop.rows.prepare import Prepared, load_prepared, unknown_labels
 from tuneloop.rows.read import read_rows
 from tuneloop.runs import RunFolder
 from tuneloop.score.contenders import (
+    Absent,
     Contender,
     Exam,
     answers_of,
@@ -98,8 +99,9 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
         min(answerable, recipe.evaluate.max_rows or answerable), recipe.evaluate.max_new_tokens,
         recipe.evaluate.latency,
     )  # fmt: skip
-    contenders = _ask_all(exam, recipe, args, folder)
+    contenders, absent = _ask_all(exam, recipe, args, folder)
     scores = _scores(exam, recipe, tested, contenders, args["template_hash"])
+    scores["absent"] = {one.name: one.why for one in absent}
     saved = folder.stations().get("train", {}).get("saved_against_full", {}) | measured_against_full(folder)
     if saved:
         scores["saved_against_full"] = saved
@@ -151,35 +153,43 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (not (row.label or row.answer), row.id))
 
 
-def _ask_all(exam: Exam, recipe: Recipe, args: dict[str, Any], folder: RunFolder) -> list[Contender]:
-    """Floor, encoder, untuned, tuned; those that cannot answer are left out, said aloud.
+def _ask_all(
+    exam: Exam, recipe: Recipe, args: dict[str, Any], folder: RunFolder
+) -> tuple[list[Contender], list[Absent]]:
+    """Floor, encoder, untuned, tuned; those that cannot answer are left out, with the reason said and kept.
 
     Each model is loaded when its turn comes and freed before the next, so that its peak memory is its own.
     """
     say(f"scoring {len(exam.test)} test rows: floor, encoder, untuned, tuned")
-    contenders: list[Contender] = []
+    if not reset_peak_memory():
+        warn("this system cannot reset the peak memory of a process: it is left out for what runs on the CPU")
+    give_back_memory()  # of a training that ran in this process
+    found: list[Contender | Absent] = []
     if exam.max_rows:
-        contenders.append(floor_contender(exam))
-        encoder = encoder_contender(exam)
-        if encoder is not None:
-            contenders.append(encoder)
-    if recipe.evaluate.untuned_rows and ARCHITECTURES[args["architecture"]] == "bert":
-        say("the untuned row is left out: an encoder (BERT) has no words of its own to answer with")
-    elif recipe.evaluate.untuned_rows:
-        base = load_model(load_base(args), dtype=args["dtype"], head=True)
-        base.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
-        contenders.append(untuned_contender(exam, base.model, base.tokenizer, recipe.evaluate.untuned_rows, args))
-        del base
-    _free()
-    contenders.append(tuned_contender(exam, load_tuned(folder.model)))
-    return contenders
+        found.append(floor_contender(exam))
+        give_back_memory()
+        found.append(encoder_contender(exam))
+    else:
+        found += [Absent(name, "no test row says what is expected of it") for name in ("floor", "encoder")]
+    give_back_memory()
+    found.append(_ask_untuned(exam, recipe, args))
+    give_back_memory()
+    found.append(tuned_contender(exam, load_tuned(folder.model)))
+    absent = [one for one in found if isinstance(one, Absent)]
+    for one in absent:
+        say(f"the {one.name} row is left out: {one.why}")
+    return [one for one in found if isinstance(one, Contender)], absent
 
 
-def _free() -> None:
-    """Give back what the contenders so far held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _ask_untuned(exam: Exam, recipe: Recipe, args: dict[str, Any]) -> Contender | Absent:
+    """The base model, loaded for as long as it answers."""
+    if not recipe.evaluate.untuned_rows:
+        return Absent("untuned", "evaluate.untuned_rows is 0")
+    if ARCHITECTURES[args["architecture"]] == "bert":
+        return Absent("untuned", "an encoder (BERT) has no words of its own to answer with")
+    base = load_model(load_base(args), dtype=args["dtype"], head=True)
+    base.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    return untuned_contender(exam, base.model, base.tokenizer, recipe.evaluate.untuned_rows, args)
 
 
 def _scores(

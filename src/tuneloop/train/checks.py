@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import torch
@@ -17,6 +18,8 @@ from tuneloop.errors import TrainError
 from tuneloop.terminal import warn
 
 MOVED_BY_STEP = 3  # LoRA's A has no gradient until B has left zero, so give it two updates and one more
+ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
+"""A tensor of a single routed expert. transformers fuses a block's experts into one tensor, which every token uses."""
 
 
 def check_loss(loss: float, step: int, what: str = "loss") -> None:
@@ -34,7 +37,10 @@ def check_loss(loss: float, step: int, what: str = "loss") -> None:
 
 
 def check_gradients(model: nn.Module) -> None:
-    """Every trainable tensor must have a finite gradient; experts that no token was routed to may have none.
+    """Every trainable tensor must have a finite gradient; a single expert that no token was routed to may have none.
+
+    All experts of a block in one tensor may not: every token goes to some of them, so that no gradient there means
+    that none of them learns, as in hiyouga/LLaMA-Factory#6829.
 
     Raises:
         TrainError: naming the tensors.
@@ -47,10 +53,10 @@ def check_gradients(model: nn.Module) -> None:
             missing.append(name)
         elif not bool(torch.isfinite(parameter.grad).all()):
             broken.append(name)
-    idle = [name for name in missing if ".experts." in name]
+    idle = [name for name in missing if ONE_EXPERT.search(name)]
     if idle:
         warn(f"{len(idle)} tensors of routed experts got no token in the first step, e.g. {idle[0]}")
-    missing = [name for name in missing if ".experts." not in name]
+    missing = [name for name in missing if not ONE_EXPERT.search(name)]
     if missing or broken:
         fault, names = ("got no gradient", missing) if missing else ("got a gradient that is not finite", broken)
         raise TrainError(
@@ -65,7 +71,7 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 
 def check_moved(model: nn.Module, before: Mapping[str, Tensor], *, reach: float) -> None:
-    """Every trainable tensor must differ from its snapshot (routed experts excepted).
+    """Every trainable tensor must differ from its snapshot (single routed experts excepted).
 
     Args:
         model: As trained so far.
@@ -78,7 +84,7 @@ def check_moved(model: nn.Module, before: Mapping[str, Tensor], *, reach: float)
     """
     parameters = dict(model.named_parameters())
     still = [name for name, old in before.items() if torch.equal(parameters[name].detach(), old)]
-    still = [name for name in still if ".experts." not in name and _can_move(before[name], reach)]
+    still = [name for name in still if not ONE_EXPERT.search(name) and _can_move(before[name], reach)]
     if still:
         raise TrainError(
             f"{len(still)} of {len(before)} trainable tensors stand still after {MOVED_BY_STEP} steps, e.g. {still[0]}",
