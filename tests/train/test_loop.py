@@ -4,6 +4,9 @@ import json
 
 import pytest
 import torch
+from accelerate import tracking
+from accelerate.tracking import GeneralTracker
+from accelerate.utils import LoggerType
 from tests.tiny_training import (
     LABELS,
     examples_of,
@@ -21,6 +24,7 @@ from tuneloop.examples.batch import epoch_order
 from tuneloop.infer.held_out import held_out_figures
 from tuneloop.model.adapt import METHODS
 from tuneloop.model.heads import Classifier
+from tuneloop.train import loop
 from tuneloop.train.loop import check_trackers, train
 
 TASKS = ["classification", "generation"]
@@ -285,3 +289,32 @@ def test_tensorboard_gets_the_figures(tmp_path):
     events = list((tmp_path / "trackers").rglob("events.out.tfevents.*"))
     assert len(events) == 1
     assert b"grad_norm" in events[0].read_bytes()
+
+
+def test_another_tracker_is_found_by_its_name(tmp_path, monkeypatch):
+    told: list[tuple[int, dict[str, float]]] = []
+
+    class Notebook(GeneralTracker):
+        name, requires_logging_directory = "mlflow", False
+
+        def __init__(self, run_name: str, **_: object) -> None:
+            super().__init__()
+            told.append((-1, {"tuneloop": run_name == "tuneloop"}))
+
+        @property
+        def tracker(self) -> object:
+            return self
+
+        def log(self, values: dict[str, float], step: int | None = None, **_: object) -> None:
+            told.append((step or 0, values))
+
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "mlflow", Notebook)
+    for module in (tracking, loop):
+        monkeypatch.setattr(module, "get_available_trackers", lambda: [LoggerType.MLFLOW])
+    check_trackers(["mlflow"])
+    rows = examples_of("generation", [9, 5, 7, 6, 8, 4])
+    train(network("generation"), make_job("generation", rows, tmp_path, report_to=["mlflow"]), validate=None)
+    logged = lines(tmp_path)
+    assert told[0] == (-1, {"tuneloop": True})
+    assert [step for step, _ in told[1:]] == [line["step"] for line in logged] == [1, 2]
+    assert [values["loss"] for _, values in told[1:]] == [line["loss"] for line in logged]
