@@ -221,10 +221,10 @@ class Bench:
 
 
 def environment(plan: Plan) -> dict[str, str]:
-    """The variables of every process: threads, allocator, no network; the rest as it is here."""
+    """The variables of every process: threads, allocator, no GPU, no network; the rest as it is here."""
     threads = str(plan.threads)
     here = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "THP_", "LD_PRELOAD"))}
     return here | ALLOCATORS[plan.allocator] | {
         "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
