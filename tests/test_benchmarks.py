@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SHIPPED = ["banking77", "reasoning", "zh_intent"]
 NAMES = ["banking77", "customer_service", "reasoning", "zh_intent"]
+SPEEDS = {"train_speed"}  # records that no recipe makes; tests/benchmarks has theirs
 MODELS = ["floor", "encoder", "untuned", "tuned"]
 
 
@@ -37,7 +38,7 @@ def table(readme: str) -> dict[str, list[str]]:
 
 
 def test_there_is_a_record_for_each_recipe_and_nothing_else():
-    assert sorted(path.name for path in RESULTS.iterdir()) == NAMES
+    assert sorted({path.name for path in RESULTS.iterdir()} - SPEEDS) == NAMES
     assert sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")) == SHIPPED
 
 

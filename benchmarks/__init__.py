@@ -1,0 +1,1 @@
+"""Measurements behind the README's figures; records of them lie in results/."""

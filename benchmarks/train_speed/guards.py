@@ -1,0 +1,102 @@
+"""What makes a measured run worthless, each guard a function of its result: GUARDS, and the parity of losses.
+
+A fault is a sentence. A run with one is kept in raw.jsonl as withdrawn, and the command ends with an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.train_speed.rows import Row
+from benchmarks.train_speed.tokens import TokenFile
+
+Result = dict[str, Any]
+LEAK = 1e-4
+"""How far other documents' states may move; float32 noise is below 1e-5, one token seen is above 1e-2."""
+PARITY = 1e-4
+"""How far a step's loss may be from the reference's, nats a token."""
+DOCUMENTS = 16
+
+
+def whole_documents(result: Result, tokens: TokenFile, row: Row) -> list[str]:
+    """Everything that was trained on is a document of the token file."""
+    del tokens, row
+    strange = sum(number < 0 for step in result["documents"] for number in step)
+    return [f"{strange} trained documents are not those of the token file"] if strange else []
+
+
+def no_pad_counted(result: Result, tokens: TokenFile, row: Row) -> list[str]:
+    """A pad token is no token: the mask lets through exactly the documents' own."""
+    del row
+    found = []
+    for step, numbers in enumerate(result["documents"], 1):
+        real, masked = tokens.real_tokens([n for n in numbers if n >= 0]), result["masked_in"][step - 1]
+        if masked != real:
+            found.append(f"step {step}: the mask counts {masked} tokens where the documents have {real}")
+    return found
+
+
+def no_label_dropped(result: Result, tokens: TokenFile, row: Row) -> list[str]:
+    """Every label counts, and nothing else does."""
+    del row
+    found = []
+    for step, numbers in enumerate(result["documents"], 1):
+        wanted, counted = tokens.weight([n for n in numbers if n >= 0]), result["label_tokens"][step - 1]
+        if counted != wanted:
+            found.append(f"step {step}: {counted} labels are counted where the token file has {wanted}")
+    return found
+
+
+def apart(result: Result, tokens: TokenFile, row: Row) -> list[str]:
+    """No document sees another."""
+    del tokens, row
+    if result["leak"] is None or result["leak"] <= LEAK:
+        return []
+    return [f"documents see each other: another first one moves their states by {result['leak']:.2g}"]
+
+
+def same_steps(result: Result, tokens: TokenFile, row: Row) -> list[str]:
+    """As many optimiser steps as asked, of 16 documents each, the first ones of the file unless the row says not."""
+    del tokens
+    found, done = [], result["documents"]
+    if len(done) != row.steps:
+        found.append(f"{len(done)} optimiser steps, asked {row.steps}")
+    sizes = sorted({len(step) for step in done} - {DOCUMENTS})
+    if sizes and not row.packed:
+        found.append(f"steps of {', '.join(map(str, sizes))} documents, asked {DOCUMENTS}")
+    wanted = [set(range(step * DOCUMENTS, (step + 1) * DOCUMENTS)) for step in range(len(done))]
+    if not row.reordered and [set(step) for step in done] != wanted:
+        found.append("the documents of a step are not those of the token file's order")
+    return found
+
+
+def float32(result: Result, tokens: TokenFile, row: Row) -> list[str]:
+    """Nobody computes in fewer bits."""
+    del tokens, row
+    return [] if result["dtypes"] == ["torch.float32"] else [f"weights in {', '.join(result['dtypes'])}"]
+
+
+GUARDS: dict[str, Callable[[Result, TokenFile, Row], list[str]]] = {
+    "whole documents": whole_documents,
+    "no pad counted": no_pad_counted,
+    "no label dropped": no_label_dropped,
+    "apart": apart,
+    "same steps": same_steps,
+    "float32": float32,
+}
+
+
+def faults(result: Result, tokens: TokenFile, row: Row) -> list[str]:
+    """All that the guards have against a run."""
+    return [f"{name}: {fault}" for name, guard in GUARDS.items() for fault in guard(result, tokens, row)]
+
+
+def distance(losses: Sequence[float], reference: Sequence[float]) -> float:
+    """The largest distance of a step's loss from the reference's, which may have more steps."""
+    return max(abs(a - b) for a, b in zip(losses, reference[: len(losses)], strict=True))
+
+
+def parity_fault(found: float) -> list[str]:
+    """A fault where the losses are not the reference's; nan is one too."""
+    return [] if found <= PARITY else [f"parity: a loss is {found:.2g} from the reference's, allowed {PARITY:.0e}"]
