@@ -86,5 +86,5 @@ def test_ci_fetches_the_models_before_it_tests():
     """Else the tests above would fail there on a fresh machine, or, as they once did, be skipped in silence."""
     text = (Path(__file__).parents[1] / ".ci" / "run").read_text()
     stages = re.findall(r"^stage ([\w-]+)", text, re.MULTILINE)
-    assert stages == ["install", "again", "check", "demo", "demo-again", "test", "readme"]
+    assert stages == ["install", "again", "check", "demo", "demo-check", "demo-again", "test", "readme"]
     assert "export TUNELOOP_REQUIRE_SHARED=1" in text
