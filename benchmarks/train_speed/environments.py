@@ -3,7 +3,7 @@
     REQUIREMENTS -> <cache>/benchmarks/<system>/{bin/python, installed.json}     or NotInstallable, with pip's reason
 
 Every environment gets the torch of constraints.txt, so that no system wins by its matrix products. What settles on
-the project's other versions is held to them too; LLaMA-Factory, LitGPT and torchtune bring their own.
+the project's other versions is held to them too; LLaMA-Factory brings its own.
 """
 
 from __future__ import annotations
@@ -45,8 +45,6 @@ REQUIREMENTS: dict[str, Requirement] = {
     "llama_factory": Requirement(
         ("llamafactory==0.9.5",), False, removed=("torchvision*", "torchaudio/lib/*.so")
     ),  # both are built for the CUDA torch on PyPI and cannot load beside a CPU build; training on text needs neither
-    "litgpt": Requirement(("litgpt==0.5.13",), False),
-    "torchtune": Requirement(("torchtune==0.6.1",), False),
 }
 """Bare names take the version in constraints.txt. tuneloop itself runs in the project's own environment."""
 
