@@ -5,7 +5,7 @@ A fault is a sentence. A run with one is kept in raw.jsonl as withdrawn, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.train_speed.rows import Row
@@ -29,23 +29,29 @@ def whole_documents(result: Result, tokens: TokenFile, row: Row) -> list[str]:
 def no_pad_counted(result: Result, tokens: TokenFile, row: Row) -> list[str]:
     """A pad token is no token: the mask lets through exactly the documents' own."""
     del row
-    found = []
-    for step, numbers in enumerate(result["documents"], 1):
-        real, masked = tokens.real_tokens([n for n in numbers if n >= 0]), result["masked_in"][step - 1]
-        if masked != real:
-            found.append(f"step {step}: the mask counts {masked} tokens where the documents have {real}")
-    return found
+    return [
+        f"step {step}: the mask counts {counted} tokens where the documents have {real}"
+        for step, counted, real in _miscounted(result, "masked_in", tokens.real_tokens)
+    ]
 
 
 def no_label_dropped(result: Result, tokens: TokenFile, row: Row) -> list[str]:
     """Every label counts, and nothing else does."""
     del row
-    found = []
+    return [
+        f"step {step}: {counted} labels are counted where the token file has {wanted}"
+        for step, counted, wanted in _miscounted(result, "label_tokens", tokens.weight)
+    ]
+
+
+def _miscounted(
+    result: Result, name: str, count: Callable[[Sequence[int]], float]
+) -> Iterator[tuple[int, float, float]]:
+    """(step, counted, wanted) of each step whose figure `name` is not the count over its documents."""
     for step, numbers in enumerate(result["documents"], 1):
-        wanted, counted = tokens.weight([n for n in numbers if n >= 0]), result["label_tokens"][step - 1]
+        wanted, counted = count([number for number in numbers if number >= 0]), result[name][step - 1]
         if counted != wanted:
-            found.append(f"step {step}: {counted} labels are counted where the token file has {wanted}")
-    return found
+            yield step, counted, wanted
 
 
 def apart(result: Result, tokens: TokenFile, row: Row) -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from tuneloop.examples.encode import Example
     from tuneloop.model.reader import Reader
     from tuneloop.model.source import Source
-    from tuneloop.train.loop import Job, State
+    from tuneloop.train.loop import State
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,7 @@ def train_station(
     import torch
 
     from tuneloop.infer.held_out import held_out_figures
+    from tuneloop.model.heads import network_of
     from tuneloop.model.reader import halved_weights
     from tuneloop.model.saved import parameter_counts, save_tuned
     from tuneloop.release.card import model_card
@@ -245,7 +246,7 @@ def train_station(
     job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, keys.train, reader)
     counts = parameter_counts(ready.model)
     began = time.monotonic()
-    with halved_weights(_network(ready.model)) if _is_large(job, ready.facts) else contextlib.nullcontext():
+    with halved_weights(network_of(ready.model)) if job.halves else contextlib.nullcontext():
         state = train(ready.model, job, validate=validate if ready.validation else None, resume=resume)
     save_tuned(run.model, ready.model, ready.tokenizer, ready.args, model_card(recipe, ready.args, labels))
     device = str(next(ready.model.parameters()).device)
@@ -281,30 +282,17 @@ def _choose_reader(model: nn.Module, recipe: Recipe) -> Reader:
     """The padding-free decoder or the plain modules, said aloud."""
     import torch
 
+    from tuneloop.model.heads import network_of
     from tuneloop.model.reader import choose_reader
 
     if torch.cuda.is_available():
         model.to("cuda")
-    reader = choose_reader(_network(model), fast=recipe.model.fast_path)
+    reader = choose_reader(network_of(model), fast=recipe.model.fast_path)
     if reader.packed:
         say("training: on the fast path (padding-free decoder; the same losses and gradients)")
     else:
         say(f"training: on the plain path: {reader.reason or 'model.fast_path is false'}")
     return reader
-
-
-def _network(model: nn.Module) -> Any:
-    """What a Classifier reads with, or the language model itself."""
-    from tuneloop.model.heads import Classifier
-
-    return model.backbone if isinstance(model, Classifier) else model
-
-
-def _is_large(job: Job, facts: dict[str, Any]) -> bool:
-    """Whether steps are long enough for the time that widening halved weights takes not to matter."""
-    from tuneloop.model.projection import MERGE_FROM
-
-    return job.reader is not None and job.reader.packed and facts["tokens"] >= MERGE_FROM * job.steps_per_epoch(1)
 
 
 def _clear_old(run: RunFolder, *, resume: bool) -> None:

@@ -113,14 +113,19 @@ def written(intents: Path, model: Callable[[str], Path], request: pytest.Fixture
     return intents
 
 
+def refused(folder: Path, verb: str, case: tuple[Callable[[Path], object], list[str]]) -> None:
+    """The verb says all that the case wants said, and leaves the folder as it was."""
+    change, says = case
+    change(folder)
+    before = files_of(folder)
+    told = tuneloop(verb, "recipe.yaml", folder=folder).paragraph()
+    assert all(part in told for part in says), told
+    assert files_of(folder) == before
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_a_fresh_folder_stays_as_it_was(written: Path, name: str):
-    change, says = BAD[name]
-    change(written)
-    before = files_of(written)
-    told = tuneloop("run", "recipe.yaml", folder=written).paragraph()
-    assert all(part in told for part in says), told
-    assert files_of(written) == before
+    refused(written, "run", BAD[name])
     assert runs_of(written) == []
 
 
@@ -150,12 +155,7 @@ REFUSED = {"beyond the model": (edit(data__max_length=513), ["513", "at most 512
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_doctor_refuses_what_run_refuses(written: Path, name: str):
-    change, says = REFUSED[name]
-    change(written)
-    before = files_of(written)
-    told = tuneloop("doctor", "recipe.yaml", folder=written).paragraph()
-    assert all(part in told for part in says), told
-    assert files_of(written) == before
+    refused(written, "doctor", REFUSED[name])
 
 
 def test_every_reading_verb_says_what_is_missing(tmp_path: Path):

@@ -16,9 +16,8 @@ from tuneloop.examples.batch import Batch, epoch_order
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES, LossSum
 from tuneloop.model.adapt import METHODS
-from tuneloop.model.heads import Classifier, Read
+from tuneloop.model.heads import Classifier, Read, padded_states
 from tuneloop.model.load import load_model
-from tuneloop.model.projection import MERGE_FROM
 from tuneloop.model.reader import Reader, choose_reader, halved_weights
 from tuneloop.model.source import resolve
 from tuneloop.recipe import Adapt, Train
@@ -49,13 +48,11 @@ def main(job: Job) -> None:
     asked = TuneloopJob(
         tokens.task, examples, Train(**settings | options), SEED, tokens.pad, folder, "bench", reader
     )  # fmt: skip
-    many = sum(len(example.input_ids) for example in examples) >= MERGE_FROM * job.horizon
-    # As the training station does: only where steps are long enough for the widening not to matter.
-    with halved_weights(network) if reader.packed and many else contextlib.nullcontext():
+    with halved_weights(network) if asked.halves else contextlib.nullcontext():  # as the training station does
         watch.begin()
         train(model, asked, validate=None)
         model.eval()
-        write_result(job, watch.result(states_of(reader)))
+        write_result(job, watch.result(states_of(network, reader)))
 
 
 def build(job: Job, tokens: TokenFile) -> tuple[Any, nn.Module]:
@@ -97,11 +94,13 @@ def watch_losses(watch: Watch, task: str, *, packed: bool) -> None:
     LOSSES[task] = watched
 
 
-def states_of(reader: Reader) -> Any:
-    """Gives (B, T, D) states by the reader that trained; zeros where there is no token."""
+def states_of(network: Any, reader: Reader) -> Any:
+    """Gives (B, T, D) states the way that trained; zeros where there is no token."""
 
     def states(inputs: Inputs) -> Tensor:
         real = inputs["attention_mask"].bool()
+        if reader.read is None:
+            return padded_states(network, inputs["input_ids"], inputs["attention_mask"], causal=True) * real[..., None]
         found = reader.read(inputs["input_ids"], inputs["attention_mask"], True)
         grid = found.new_zeros(*real.shape, found.shape[1])
         grid[real] = found

@@ -87,13 +87,13 @@ def micro_batches(examples: Sequence[Example], max_tokens: int, *, packed: bool 
         packed: Whether padding costs nothing.
     """
     batches: list[list[Example]] = []
-    longest = filled = 0
+    longest = filled = 0  # of the last batch: its longest row, and the tokens that its rows cost
     for example in sorted(examples, key=lambda e: -len(e.input_ids)):
         size = len(example.input_ids)
-        after = filled + size if packed else ((len(batches[-1]) + 1) * longest if batches else 0)
-        if batches and after <= max_tokens:
+        cost = size if packed else longest
+        if batches and filled + cost <= max_tokens:
             batches[-1].append(example)
-            filled += size
+            filled += cost
         else:
             batches.append([example])
             longest = filled = size

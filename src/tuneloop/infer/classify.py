@@ -10,7 +10,7 @@ import torch
 from tuneloop.examples.batch import collate, micro_batches, tokens_at_once
 from tuneloop.examples.encode import Example
 from tuneloop.model.heads import Classifier
-from tuneloop.model.reader import Reader
+from tuneloop.model.reader import PLAIN, Reader
 from tuneloop.terminal import progress
 
 
@@ -21,7 +21,7 @@ def class_probabilities(
     *,
     max_tokens: int | None = None,
     title: str = "",
-    reader: Reader | None = None,
+    reader: Reader = PLAIN,
 ) -> np.ndarray:
     """Softmax over the classes for each example.
 
@@ -31,7 +31,7 @@ def class_probabilities(
         pad_token_id: What short rows are filled with.
         max_tokens: Tokens that go through at once; None: what suits the device.
         title: Of the progress bar; "" shows none.
-        reader: Computes the states; None: the modules as they are.
+        reader: How the states are computed.
 
     Returns:
         (N, C) float32, in the order of `examples`.
@@ -39,13 +39,13 @@ def class_probabilities(
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i].input_ids))  # that of micro_batches
     result = np.zeros((len(examples), len(model.labels)), dtype=np.float32)
     device = model.head.weight.device
-    packed, read = (reader.packed, reader.read) if reader else (False, None)
-    parts = micro_batches(list(examples), max_tokens or tokens_at_once(device, packed=packed), packed=packed)
+    at_once = max_tokens or tokens_at_once(device, packed=reader.packed)
+    parts = micro_batches(list(examples), at_once, packed=reader.packed)
     done = 0
     with torch.inference_mode(), progress(title, len(examples)) as bar:
         for part in parts:
             batch = collate(part, pad_token_id).to(device)
-            logits = model(batch.input_ids, batch.attention_mask, read)  # (B, C)
+            logits = model(batch.input_ids, batch.attention_mask, reader.read)  # (B, C)
             result[order[done : done + len(part)]] = logits.softmax(-1).cpu().numpy()
             done += len(part)
             bar.advance(len(part))

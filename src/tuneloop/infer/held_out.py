@@ -10,7 +10,7 @@ from torch import nn
 from tuneloop.examples.batch import collate, micro_batches, tokens_at_once
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES
-from tuneloop.model.reader import Reader
+from tuneloop.model.reader import PLAIN, Reader
 
 
 def held_out_figures(
@@ -20,7 +20,7 @@ def held_out_figures(
     task: str,
     pad_token_id: int,
     max_tokens: int | None = None,
-    reader: Reader | None = None,
+    reader: Reader = PLAIN,
 ) -> dict[str, float]:
     """Mean loss over the rows that can be counted; for classification also the accuracy over all of them.
 
@@ -30,7 +30,7 @@ def held_out_figures(
         task: Name in LOSSES.
         pad_token_id: What short rows are filled with.
         max_tokens: Tokens that go through at once; None: what suits the device.
-        reader: Computes the states; None: the modules as they are.
+        reader: How the states are computed.
 
     Returns:
         {"loss": nats a row or trained token, "accuracy": share}; "loss" is absent when nothing can be counted.
@@ -38,10 +38,10 @@ def held_out_figures(
     device = next(model.parameters()).device
     known = [example for example in examples if task != "classification" or example.target >= 0]
     loss = weight = correct = 0.0
+    at_once = max_tokens or tokens_at_once(device, packed=reader.packed)
     with torch.inference_mode():
-        packed, read = (reader.packed, reader.read) if reader else (False, None)
-        for part in micro_batches(known, max_tokens or tokens_at_once(device, packed=packed), packed=packed):
-            sums = LOSSES[task](model, collate(part, pad_token_id).to(device), read)
+        for part in micro_batches(known, at_once, packed=reader.packed):
+            sums = LOSSES[task](model, collate(part, pad_token_id).to(device), reader.read)
             loss, weight = loss + float(sums.loss), weight + float(sums.weight)
             correct += float(sums.correct)
     figures = {"loss": loss / weight} if weight else {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +15,7 @@ from torch import Tensor, nn
 from tuneloop.errors import ShapeError
 from tuneloop.examples.batch import Batch
 from tuneloop.loss.likelihood import next_token_nll
-from tuneloop.model.heads import Classifier, Read, base_model
-from tuneloop.model.reader import plain_reader
-
-if TYPE_CHECKING:
-    from peft import PeftModel
-    from transformers import PreTrainedModel
+from tuneloop.model.heads import Classifier, Read, base_model, network_of, padded_states
 
 
 @dataclass(frozen=True)
@@ -68,10 +62,10 @@ def generation_loss(model: nn.Module, batch: Batch, read: Read | None = None) ->
         batch: Rows with labels.
         read: Computes the states; None: the modules as they are.
     """
-    network = cast("PreTrainedModel | PeftModel", model)
-    states = (read or plain_reader(network).read)(batch.input_ids, batch.attention_mask, True)  # (R, D)
+    network, ids, mask = network_of(model), batch.input_ids, batch.attention_mask
+    states = read(ids, mask, True) if read else padded_states(network, ids, mask, causal=True)[mask.bool()]  # (R, D)
     head = base_model(network).get_output_embeddings()
-    loss, weight = next_token_nll(states, head.weight, batch.labels, batch.attention_mask, batch.weights)
+    loss, weight = next_token_nll(states, head.weight, batch.labels, mask, batch.weights)
     return LossSum(loss, weight, torch.zeros_like(weight))
 
 

@@ -18,7 +18,7 @@ from tuneloop.errors import ModelError
 Read = Callable[[Tensor, Tensor, bool], Tensor]
 """`(input_ids (B, T), attention_mask (B, T), causal) -> (R, D)`: the states of the R real tokens, row after row.
 
-Rows are padded on the right. `model/reader.py` has two of them.
+Rows are padded on the right. `model/reader.py` gives one where the modules need not be run as they are.
 """
 
 
@@ -72,11 +72,7 @@ class Classifier(nn.Module):
 
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The last layer's states, (B, T, D), after the final norm."""
-        mask = attention_mask
-        if self.attention == "bidirectional" and not is_encoder(self.backbone):
-            mask = full_attention_mask(attention_mask)
-        found = body(self.backbone)(input_ids=input_ids, attention_mask=mask, use_cache=False)
-        return cast(Tensor, found.last_hidden_state)
+        return padded_states(self.backbone, input_ids, attention_mask, causal=self.attention == "causal")
 
     def classify(self, pooled: Tensor) -> Tensor:
         """(B, D) pooled states -> (B, C) float32 logits; the head always computes in float32."""
@@ -137,6 +133,27 @@ def full_attention_mask(attention_mask: Tensor) -> Tensor:
     """
     keys = attention_mask.bool()[:, None, None, :]  # (B, 1, 1, T)
     return keys.expand(-1, 1, attention_mask.shape[1], -1)
+
+
+def padded_states(
+    model: PreTrainedModel | PeftModel, input_ids: Tensor, attention_mask: Tensor, *, causal: bool
+) -> Tensor:
+    """The last layer's states, (B, T, D), after the final norm, by the modules as they are.
+
+    Args:
+        model: A decoder or encoder, perhaps wrapped by PEFT.
+        input_ids: (B, T) int64, padded on the right.
+        attention_mask: (B, T) int64, 1 at real tokens.
+        causal: Whether a decoder's token sees only what stands before it; an encoder reads both ways by itself.
+    """
+    mask = attention_mask if causal or is_encoder(model) else full_attention_mask(attention_mask)
+    found = body(model)(input_ids=input_ids, attention_mask=mask, use_cache=False)
+    return cast(Tensor, found.last_hidden_state)
+
+
+def network_of(model: nn.Module) -> PreTrainedModel | PeftModel:
+    """What a Classifier reads with, or the language model itself."""
+    return cast("PreTrainedModel | PeftModel", model.backbone if isinstance(model, Classifier) else model)
 
 
 def base_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

@@ -18,52 +18,48 @@ from transformers import PreTrainedModel
 
 from tuneloop.memory import give_back_memory
 from tuneloop.model.decoder import Decoder, why_not
-from tuneloop.model.heads import Read, body, full_attention_mask, is_encoder
+from tuneloop.model.heads import Read, body
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A way to read, and why it is not the fast one.
+    """A way to read.
 
     Attributes:
-        read: Computes the states.
-        packed: Whether padding costs nothing: micro-batches are then filled by real tokens.
-        reason: Why it is the plain one, though the fast one was wanted; "" where it is not, or was not wanted.
+        read: Computes the states; None: the modules as they are, on the padded batch.
+        reason: Why it is None though the fast path was wanted; "" where it is not, or was not wanted.
     """
 
-    read: Read
-    packed: bool
+    read: Read | None = None
     reason: str = ""
 
+    @property
+    def packed(self) -> bool:
+        """Whether padding costs nothing: micro-batches are then filled by real tokens."""
+        return self.read is not None
 
-def plain_reader(model: PreTrainedModel | PeftModel) -> Reader:
-    """The modules of transformers on the padded batch."""
 
-    def read(input_ids: Tensor, attention_mask: Tensor, causal: bool) -> Tensor:
-        mask = attention_mask if causal or is_encoder(model) else full_attention_mask(attention_mask)
-        states: Tensor = body(model)(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
-        return states[attention_mask.bool()]
-
-    return Reader(read, packed=False)
+PLAIN = Reader()
 
 
 def choose_reader(model: PreTrainedModel | PeftModel, *, fast: bool) -> Reader:
-    """The padding-free decoder if it is wanted and applies, else the plain reader.
+    """The padding-free decoder if it is wanted and applies, else the modules as they are.
 
     Args:
         model: On its device, adapters in place; its modules may not be replaced later.
         fast: The recipe's model.fast_path.
     """
-    reason = why_not(model) if fast else ""
-    if not fast or reason:
-        return Reader(plain_reader(model).read, packed=False, reason=reason)
+    if not fast:
+        return PLAIN
+    if reason := why_not(model):
+        return Reader(reason=reason)
     decoder = Decoder(model)
 
     def read(input_ids: Tensor, attention_mask: Tensor, causal: bool) -> Tensor:
         lengths = attention_mask.sum(1).tolist()
         return decoder.states(input_ids[attention_mask.bool()], lengths, causal=causal)
 
-    return Reader(read, packed=True)
+    return Reader(read)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from tuneloop.errors import ModelError
 from tuneloop.examples.template import template_of
 from tuneloop.model.adapt import wrap_lora
 from tuneloop.model.cache import settings_sha256
-from tuneloop.model.heads import Classifier, base_model, is_encoder
+from tuneloop.model.heads import Classifier, base_model, is_encoder, network_of
 from tuneloop.model.load import load_model
 from tuneloop.model.reader import Reader, choose_reader
 from tuneloop.model.safetensors_header import read_header
@@ -76,13 +76,13 @@ def save_tuned(
     Raises:
         RunError: if the disk is full.
     """
-    network = model.backbone if isinstance(model, Classifier) else model
+    network = network_of(model)
     with atomic_folder(folder) as temporary:
         if isinstance(network, PeftModel):
             _save_adapter(
                 network, model if isinstance(model, Classifier) else None, temporary, args["base"]["name_or_path"]
             )
-        elif isinstance(network, PreTrainedModel):
+        else:
             _save_full(network, model if isinstance(model, Classifier) else None, temporary)
         tokenizer.save_pretrained(temporary)
         _drop_absolute_paths(temporary)
@@ -203,8 +203,12 @@ def load_tuned(folder: Path, *, dtype: str | None = None) -> Tuned:
     model.eval().requires_grad_(False)
     if torch.cuda.is_available():
         model.to("cuda")
-    # Runs of before the fast path do not name it.
-    return Tuned(model, tokenizer, args, labels, choose_reader(network, fast=args.get("fast_path", True)))
+    return Tuned(model, tokenizer, args, labels, reader_of(network, args))
+
+
+def reader_of(network: PreTrainedModel | PeftModel, args: dict[str, Any]) -> Reader:
+    """The way to read that args.json asks for; runs of before the fast path do not name it."""
+    return choose_reader(network, fast=args.get("fast_path", True))
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase, args: dict[str, Any]) -> None:
@@ -287,7 +291,7 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
 
     Source: DeepSeek-AI 2024, arXiv:2412.19437, section 2.1.2 (equations 12 to 15).
     """
-    network = base_model(model.backbone if isinstance(model, Classifier) else model)  # type: ignore[arg-type]
+    network = base_model(network_of(model))
     seen = {id(p): p.numel() for p in model.parameters()}
     output = _sizes(network.get_output_embeddings() if not is_encoder(network) else None)
     vocabulary = _sizes(network.get_input_embeddings()) | output

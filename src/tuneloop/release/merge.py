@@ -15,7 +15,7 @@ from tuneloop.disk import exclusive, sha256_json
 from tuneloop.errors import CheckFailed, RecipeError, RunError
 from tuneloop.examples.encode import encode_prompt
 from tuneloop.examples.template import template_of
-from tuneloop.model.heads import Classifier, body
+from tuneloop.model.heads import Classifier, body, network_of
 from tuneloop.model.saved import Tuned, load_tuned, save_tuned
 from tuneloop.records import Row
 from tuneloop.release.card import model_card
@@ -77,7 +77,7 @@ def _merge(folder: RunFolder, target: Path, tolerance: float) -> Merged:
     folder.require_model()
     # In float32 whatever the model was tuned in: bfloat16 would round small updates away in the sum.
     tuned = load_tuned(folder.model, dtype="float32")
-    network = tuned.model.backbone if isinstance(tuned.model, Classifier) else tuned.model
+    network = network_of(tuned.model)
     if not isinstance(network, PeftModel):
         raise RunError(
             f"{folder.path} was tuned with {tuned.args['method']}: there is no adapter to merge",

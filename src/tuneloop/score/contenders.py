@@ -27,8 +27,7 @@ from tuneloop.loss.total import generation_loss
 from tuneloop.memory import peak_memory_mb, reset_peak_memory
 from tuneloop.model.encoder import MINILM, load_encoder
 from tuneloop.model.heads import Classifier
-from tuneloop.model.reader import choose_reader
-from tuneloop.model.saved import Tuned
+from tuneloop.model.saved import Tuned, reader_of
 from tuneloop.records import Row
 from tuneloop.score.floor import (
     Answers,
@@ -289,7 +288,7 @@ def _row_losses(
     examples = encode_generation(
         exam.test, tokenizer, template_of(tokenizer), max_length=args["max_length"], think=args["think"]
     )
-    device, read = next(model.parameters()).device, choose_reader(model, fast=args.get("fast_path", True)).read
+    device, read = next(model.parameters()).device, reader_of(model, args).read
     sums, weights = [], []
     with torch.inference_mode(), progress(f"{name} loss", len(examples)) as bar:
         for example in examples:

@@ -31,7 +31,8 @@ from tuneloop.examples.batch import collate, epoch_order, micro_batches
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES, Objective, step_weight
 from tuneloop.memory import peak_memory_mb, reset_peak_memory
-from tuneloop.model.reader import Reader
+from tuneloop.model.projection import MERGE_FROM
+from tuneloop.model.reader import PLAIN, Reader
 from tuneloop.recipe import Train
 from tuneloop.terminal import Bar, progress, say
 from tuneloop.train.checkpoint import (
@@ -129,7 +130,7 @@ class Job:
         pad_token_id: What short rows are filled with.
         folder: The run folder, for checkpoints, log and trackers.
         key: Hash of all that decides the run's weights; a checkpoint of another key is not resumed.
-        reader: Computes the model's states; None: its modules as they are.
+        reader: How the model's states are computed.
     """
 
     task: str
@@ -139,7 +140,7 @@ class Job:
     pad_token_id: int
     folder: Path
     key: str
-    reader: Reader | None = None
+    reader: Reader = PLAIN
 
     @property
     def rows_per_step(self) -> int:
@@ -149,6 +150,12 @@ class Job:
     def steps_per_epoch(self, ranks: int) -> int:
         """Optimiser steps of one pass over the examples."""
         return math.ceil(len(self.examples) / (self.rows_per_step * ranks))
+
+    @property
+    def halves(self) -> bool:
+        """Whether frozen weights are to lie in half the bits: only where steps are so long that widening them pays."""
+        tokens = sum(len(example.input_ids) for example in self.examples)
+        return self.reader.packed and tokens >= MERGE_FROM * self.steps_per_epoch(1)
 
 
 class Stopped(KeyboardInterrupt):
@@ -199,8 +206,7 @@ class _Run:
         reset_peak_memory(self.accelerator.device.type)
         model.to(self.accelerator.device)
         optimizer = make_optimizer(model, self.settings)
-        self.packed, read = (job.reader.packed, job.reader.read) if job.reader else (False, None)
-        objective = Objective(model, LOSSES[job.task], read)
+        objective = Objective(model, LOSSES[job.task], job.reader.read)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         ranks = self.accelerator.num_processes
         self.steps_per_epoch = job.steps_per_epoch(ranks)
@@ -264,7 +270,8 @@ class _Run:
         device, ranks = self.accelerator.device, self.accelerator.num_processes
         # Every rank takes part in the reduction of the gradient, one without rows by a row that counts nothing.
         rows = rows or [replace(self.job.examples[0], weight=0.0)]
-        parts = micro_batches(rows, micro_batch_tokens(self.settings, packed=self.packed), packed=self.packed)
+        packed = self.job.reader.packed
+        parts = micro_batches(rows, micro_batch_tokens(self.settings, packed=packed), packed=packed)
         loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         for index, part in enumerate(parts):
