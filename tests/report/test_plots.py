@@ -47,6 +47,7 @@ def test_ticks_of_nothing():
 
 def test_axis_numbers_are_short():
     assert [short_number(value) for value in (0, 12000, 2.5, 0.00002)] == ["0", "12k", "2.5", "2.0e-5"]
+    assert [short_number(value) for value in (999, 1000, -1500)] == ["999", "1k", "-1.5k"]  # not 1e+03
 
 
 def test_line_chart_puts_the_highest_value_highest():

@@ -69,11 +69,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def short_number(value: float) -> str:
-    """A number for an axis: 1.2k, 0.5, 2e-05."""
+    """A number for an axis: 1.2k, 0.5, 2.0e-5."""
     size = abs(value)
     if value == 0:
         return "0"
-    if size >= 10_000:
+    if size >= 1_000:
         return f"{value / 1000:g}k"
     return f"{value:.3g}" if size >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
 
