@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,14 @@ main()
 def stopped_at(step: int, name: str, folder: Path, verb: str = "run") -> Done:
     """Run the recipe in its own process until the signal ends it."""
     return finish(start(verb, "recipe.yaml", folder=folder, script=SIGNAL_AT.format(step=step, name=name)))
+
+
+@pytest.fixture(autouse=True)
+def hears_ctrl_c() -> Iterator[None]:
+    """Python leaves Ctrl-C ignored where it was started so: by nohup, or behind a shell's `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def write(folder: Path, model: Path) -> Path:
