@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, embedding
 
 from tuneloop.loss import likelihood
-from tuneloop.loss.likelihood import LinearCrossEntropy, next_token_nll
+from tuneloop.loss.likelihood import LinearCrossEntropy, predicted_tokens
 
 WIDTH, WORDS = 24, 61
 
@@ -120,7 +120,14 @@ def nll_by_hand(states: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -
     return loss, weight
 
 
-def test_next_token_nll_counts_trained_tokens_by_the_state_before_them():
+def nll(states: Tensor, head: Tensor, labels: Tensor, mask: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and summed weight, as the generation loss puts them together."""
+    wanted, targets = predicted_tokens(labels, mask)
+    rows = weights[:, None].expand_as(wanted)[wanted]
+    return LinearCrossEntropy.apply(states[wanted], head, targets, rows), rows.sum()
+
+
+def test_a_trained_token_is_predicted_by_the_state_before_it():
     generator = torch.Generator().manual_seed(2)
     states = torch.randn(3, 6, WIDTH, generator=generator)
     head = torch.randn(WORDS, WIDTH, generator=generator)
@@ -128,7 +135,7 @@ def test_next_token_nll_counts_trained_tokens_by_the_state_before_them():
     labels[0, 1:3] = labels[1, 4:] = -100  # labels[:, 0] stand, and have nothing to be predicted from
     weights = torch.tensor([1.0, 0.25, 2.0])
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
-    loss, weight = next_token_nll(states[mask.bool()], head, labels, mask, weights)
+    loss, weight = nll(states, head, labels, mask, weights)
     wanted = nll_by_hand(states, head, labels, weights)
     assert float(loss) == pytest.approx(wanted[0], rel=1e-5)
     assert float(weight) == wanted[1] == 3 + 0.25 * 3 + 2 * 5
@@ -139,8 +146,7 @@ def test_nothing_trained_is_zero_with_a_zero_gradient():
     head = torch.randn(WORDS, WIDTH, requires_grad=True)
     labels = torch.full((2, 4), -100)
     labels[:, 0] = 5
-    mask = torch.ones(2, 4, dtype=torch.int64)
-    loss, weight = next_token_nll(states[mask.bool()], head, labels, mask, torch.ones(2))
+    loss, weight = nll(states, head, labels, torch.ones(2, 4, dtype=torch.int64), torch.ones(2))
     loss.backward()
     assert (float(loss.detach()), float(weight)) == (0.0, 0.0)
     assert float(states.grad.abs().max()) == float(head.grad.abs().max()) == 0.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from tests.tiny_training import (
@@ -20,7 +18,6 @@ from torch import nn
 
 from tuneloop.examples.batch import collate
 from tuneloop.loss.total import LOSSES
-from tuneloop.model import projection
 from tuneloop.model.adapt import METHODS
 from tuneloop.model.decoder import KINDS, why_not
 from tuneloop.model.heads import padded_states
@@ -34,13 +31,6 @@ TASKS = {
     "classification, last token": {"pooling": "last"},
     "classification, both ways": {"attention": "bidirectional"},
 }
-
-
-@pytest.fixture(params=["merged", "beside"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Adapters merged into the scratch, and beside the weights."""
-    monkeypatch.setattr(projection, "MERGE_FROM", 1 if request.param == "merged" else 10**9)
-    return request.param
 
 
 def adapted(architecture: str, method: str, task: str) -> nn.Module:
@@ -108,12 +98,12 @@ def test_states_are_those_of_the_modules_and_of_no_other_row(architecture: str, 
     batch = collate(text_examples(LENGTHS), 0)
     fast = choose_reader(model, fast=True)
     with torch.no_grad():
-        found = fast.read(batch.input_ids, batch.attention_mask, causal)
+        found = fast.read(batch.input_ids, batch.attention_mask, causal, None)
         padded = padded_states(model, batch.input_ids, batch.attention_mask, causal=causal)
         wanted = padded[batch.attention_mask.bool()]
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
         batch.input_ids[2, :31] = (batch.input_ids[2, :31] + 1) % 90 + 3  # another third row
-        moved = (fast.read(batch.input_ids, batch.attention_mask, causal) - found).abs().amax(1) > 0
+        moved = (fast.read(batch.input_ids, batch.attention_mask, causal, None) - found).abs().amax(1) > 0
     owner = torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
     assert (moved == (owner == 2)).all()
 
@@ -131,16 +121,16 @@ def test_nothing_below_the_lowest_trainable_layer_is_kept_or_given_a_gradient():
 
     batch = collate(text_examples([16, 16]), 0)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        choose_reader(model, fast=True).read(batch.input_ids, batch.attention_mask, True)
+        choose_reader(model, fast=True).read(batch.input_ids, batch.attention_mask, True, None)
         one_block = sum(kept)
         kept.clear()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("lora" in name)
-        choose_reader(model, fast=True).read(batch.input_ids, batch.attention_mask, True)
+        choose_reader(model, fast=True).read(batch.input_ids, batch.attention_mask, True, None)
     assert one_block < 0.7 * sum(kept)
 
 
-def test_halved_weights_change_no_bit_and_come_back():
+def test_halved_weights_change_no_figure_and_come_back():
     model = METHODS["lora"](small("llama"), adapt=lora_settings(), seed=1).model
     stir(model)
     for name, parameter in model.named_parameters():
@@ -153,8 +143,9 @@ def test_halved_weights_change_no_bit_and_come_back():
         assert len(kinds) == 7 and all("layers.0" in name for name in kinds)
         assert saved == sum(2 * before[name].numel() for name in kinds)
         found = loss_and_gradients(model, "generation", fast=True)
-    assert found[0] == wanted[0]
-    assert all(torch.equal(found[1][name], gradient) for name, gradient in wanted[1].items())
+    assert found[0] == pytest.approx(wanted[0], rel=1e-6)
+    for name, gradient in wanted[1].items():  # the products are cut otherwise, so sums are rounded otherwise
+        assert float((found[1][name] - gradient).norm()) <= 1e-5 * float(gradient.norm()), name
     assert all(torch.equal(p, before[name]) and p.dtype == torch.float32 for name, p in model.named_parameters())
 
 

@@ -1,4 +1,4 @@
-"""Projections with LoRA against plain autograd, merged and beside, frozen and trainable, widened from bfloat16."""
+"""Projections with LoRA against plain autograd, frozen and trainable, as float32 and widened from bfloat16."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
-from tuneloop.model import projection
 from tuneloop.model.projection import Projection, Scratch, part_of
 
 INPUTS, RANK = 24, 3
@@ -33,12 +32,6 @@ STACKS = {
 }
 
 
-@pytest.fixture(params=["merged", "beside"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(projection, "MERGE_FROM", 1 if request.param == "merged" else 10**9)
-    return str(request.param)
-
-
 def close(found: Tensor | None, wanted: Tensor | None) -> None:
     if wanted is None:
         assert found is None
@@ -47,42 +40,35 @@ def close(found: Tensor | None, wanted: Tensor | None) -> None:
     assert float((found - wanted).norm()) <= 1e-5 * max(float(wanted.norm()), 1e-6)
 
 
+@pytest.mark.parametrize("halved", [False, True])
 @pytest.mark.parametrize("stack", STACKS)
-def test_forward_and_gradients_are_those_of_the_modules(stack: str, way: str):
+def test_forward_and_gradients_are_those_of_the_modules(stack: str, halved: bool):
     torch.manual_seed(3)
     modules = STACKS[stack]()
+    frozen = [part.weight for part in map(part_of, modules) if not part.weight.requires_grad]
+    for weight in frozen:
+        weight.data = weight.data.bfloat16().float()
     x = torch.randn(11, INPUTS, requires_grad=True)
     wanted = torch.cat([module(x) for module in modules], 1)
     dy = torch.randn_like(wanted)
     joined = Projection(modules, Scratch())
-    wanted_grads = torch.autograd.grad(
-        wanted, [x, *[t for t in joined.tensors if t is not None and t.requires_grad]], dy, retain_graph=True
-    )
+    trained = [tensor for tensor in joined.tensors if tensor is not None and tensor.requires_grad]
+    wanted_grads = torch.autograd.grad(wanted, [x, *trained], dy)
+    for weight in frozen[: len(frozen) * halved]:
+        weight.data = weight.data.bfloat16()
     with torch.no_grad():
-        close(joined.forward(x), wanted.detach())
-        dx, found = joined.backward(x, dy, need_x=True)
-        assert joined.backward(x, dy, need_x=False)[0] is None
+        y, low = joined.forward(x)
+        close(y, wanted.detach())
+        dx, found = joined.backward(x, low, dy, need_x=True)
+        none, same = joined.backward(x, low, dy, need_x=False)
+    assert none is None
     close(dx, wanted_grads[0])
-    assert len(found) == len(joined.tensors) == 4 * len(modules)
+    assert len(found) == len(same) == len(joined.tensors) == 4 * len(modules)
     given = iter(wanted_grads[1:])
-    for tensor, gradient in zip(joined.tensors, found, strict=True):
-        close(gradient, next(given) if tensor is not None and tensor.requires_grad else None)
-
-
-def test_frozen_weights_in_bfloat16_give_the_same_bits(way: str):
-    torch.manual_seed(4)
-    modules = STACKS["lora and biases"]()
-    parts = [part_of(module) for module in modules]
-    for part in parts:
-        part.weight.data = part.weight.data.bfloat16().float()
-    x, dy = torch.randn(7, INPUTS), torch.randn(7, 24)
-    joined = Projection(modules, Scratch())
-    with torch.no_grad():
-        wanted = joined.forward(x), joined.backward(x, dy, need_x=True)[0]
-        for part in parts:
-            part.weight.data = part.weight.data.bfloat16()
-        found = joined.forward(x), joined.backward(x, dy, need_x=True)[0]
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    for tensor, gradient, again in zip(joined.tensors, found, same, strict=True):
+        expected = next(given) if tensor is not None and tensor.requires_grad else None
+        close(gradient, expected)
+        close(again, expected)
 
 
 def test_a_part_knows_what_peft_knows():

@@ -101,7 +101,7 @@ def states_of(network: Any, reader: Reader) -> Any:
         real = inputs["attention_mask"].bool()
         if reader.read is None:
             return padded_states(network, inputs["input_ids"], inputs["attention_mask"], causal=True) * real[..., None]
-        found = reader.read(inputs["input_ids"], inputs["attention_mask"], True)
+        found = reader.read(inputs["input_ids"], inputs["attention_mask"], True, None)
         grid = found.new_zeros(*real.shape, found.shape[1])
         grid[real] = found
         return grid

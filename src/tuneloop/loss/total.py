@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tuneloop.errors import ShapeError
 from tuneloop.examples.batch import Batch
-from tuneloop.loss.likelihood import next_token_nll
+from tuneloop.loss.likelihood import LinearCrossEntropy, predicted_tokens
 from tuneloop.model.heads import Classifier, Read, base_model, network_of, padded_states
 
 
@@ -63,10 +63,15 @@ def generation_loss(model: nn.Module, batch: Batch, read: Read | None = None) ->
         read: Computes the states; None: the modules as they are.
     """
     network, ids, mask = network_of(model), batch.input_ids, batch.attention_mask
-    states = read(ids, mask, True) if read else padded_states(network, ids, mask, causal=True)[mask.bool()]  # (R, D)
+    wanted, targets = predicted_tokens(batch.labels, mask)
+    if read:
+        states = read(ids, mask, True, wanted)  # (N, D)
+    else:
+        states = padded_states(network, ids, mask, causal=True)[wanted]
+    weights = batch.weights.float()[:, None].expand_as(wanted)[wanted]
     head = base_model(network).get_output_embeddings()
-    loss, weight = next_token_nll(states, head.weight, batch.labels, mask, batch.weights)
-    return LossSum(loss, weight, torch.zeros_like(weight))
+    loss: Tensor = LinearCrossEntropy.apply(states, head.weight, targets, weights)  # type: ignore[no-untyped-call]
+    return LossSum(loss, weights.sum(), torch.zeros_like(loss))
 
 
 Loss = Callable[[nn.Module, Batch, Read | None], LossSum]

@@ -47,16 +47,19 @@ class Decoder:
         scratch = Scratch()
         self.blocks = [Block(layer, scratch) for layer in stack.layers]
 
-    def states(self, input_ids: Tensor, lengths: Sequence[int], *, causal: bool = True) -> Tensor:
+    def states(
+        self, input_ids: Tensor, lengths: Sequence[int], *, causal: bool = True, wanted: Tensor | None = None
+    ) -> Tensor:
         """The last layer's states, after the final norm.
 
         Args:
             input_ids: (T,) int64, documents end to end; those of like length best beside each other.
             lengths: Tokens of each document; their sum is T.
             causal: Whether a token sees only what stands before it in its document, or all of it.
+            wanted: (T,) bool, the N tokens whose states are asked for; None: all. The last layer computes no others.
 
         Returns:
-            (T, D) float32.
+            (N, D) float32.
         """
         x = self.embedding(input_ids).float()
         positions = torch.cat([torch.arange(length, device=x.device) for length in lengths])
@@ -64,8 +67,9 @@ class Decoder:
         half = cos.shape[-1] // 2
         turns = [angle[0, :, None, :half].contiguous() for angle in (cos, sin)]
         layout = Layout(make_groups(lengths, x.device), turns[0], turns[1], causal)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, layout)
+        x = self.blocks[-1](x, layout, None if wanted is None else wanted.nonzero().squeeze(1))
         return cast(Tensor, self.norm(x))
 
 
@@ -82,11 +86,13 @@ class Block:
         self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], scratch)
         self.down = Projection([mlp.down_proj], scratch)
 
-    def __call__(self, x: Tensor, layout: Layout) -> Tensor:
-        """(T, D) -> (T, D)."""
+    def __call__(self, x: Tensor, layout: Layout, wanted: Tensor | None = None) -> Tensor:
+        """(T, D) -> (T, D), or (N, D) at the N places in `wanted`: the others only serve as keys and values."""
         before, after = self.norms
         qkv = _apply(NormProject, x, before.weight, before.variance_epsilon, self.qkv, *self.qkv.tensors)
         attended = _apply(DocumentAttention, qkv, layout, self.heads, self.kv_heads)
+        if wanted is not None:
+            attended, x = attended.index_select(0, wanted), x.index_select(0, wanted)
         x = _apply(ProjectAdd, attended, x, self.out, *self.out.tensors)
         tensors = (*self.gate_up.tensors, *self.down.tensors)
         return _apply(GatedMlp, x, after.weight, after.variance_epsilon, self.gate_up, self.down, *tensors)
@@ -104,9 +110,10 @@ class NormProject(torch.autograd.Function):
         """Normalise and project; `tensors` are the projection's own, named so that autograd sees them."""
         del tensors
         scale = _inverse_rms(x, eps)
+        y, low = projection.forward((x * scale).mul_(weight))
         ctx.save_for_backward(x, weight, scale)
-        ctx.projection = projection
-        return projection.forward(x * scale * weight)
+        ctx.projection, ctx.low = projection, low  # beside y in one buffer, which attention turns in place
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -114,7 +121,7 @@ class NormProject(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad[:2]
         unit = x * scale
-        dy, found = ctx.projection.backward(unit * weight, grads[0], need_x=need_x or need_weight)
+        dy, found = ctx.projection.backward(unit * weight, ctx.low, grads[0], need_x=need_x or need_weight)
         dx = _norm_backward(dy, unit, weight, scale) if need_x else None
         d_weight = (dy * unit).sum(0) if need_weight else None
         return dx, d_weight, None, None, *found
@@ -127,15 +134,16 @@ class ProjectAdd(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, residual: Tensor, projection: Projection, *tensors: Tensor) -> Tensor:
         """Project and add."""
         del tensors
+        y, low = projection.forward(x)
         ctx.save_for_backward(x)
-        ctx.projection = projection
-        return projection.forward(x).add_(residual)
+        ctx.projection, ctx.low = projection, low
+        return y.add_(residual)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the residual and the projection's tensors."""
         (x,) = ctx.saved_tensors
-        dx, found = ctx.projection.backward(x, grads[0], need_x=ctx.needs_input_grad[0])
+        dx, found = ctx.projection.backward(x, ctx.low, grads[0], need_x=ctx.needs_input_grad[0])
         return dx, grads[0] if ctx.needs_input_grad[1] else None, None, *found
 
 
@@ -152,28 +160,27 @@ class GatedMlp(torch.autograd.Function):
         """The MLP with its norm and residual."""
         del tensors
         scale = _inverse_rms(x, eps)
-        both = gate_up.forward(x * scale * weight)  # (T, 2 F)
+        both, low = gate_up.forward((x * scale).mul_(weight))  # (T, 2 F)
         gate, up = both.chunk(2, 1)
-        ctx.save_for_backward(x, weight, scale, both)
+        y, low_down = down.forward(nn.functional.silu(gate).mul_(up))
+        ctx.save_for_backward(x, weight, scale, both, low, low_down)
         ctx.gate_up, ctx.down = gate_up, down
-        return down.forward(nn.functional.silu(gate).mul_(up)).add_(x)
+        return y.add_(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the norm's weight and both projections' tensors."""
-        x, weight, scale, both = ctx.saved_tensors
+        x, weight, scale, both, low, low_down = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad[:2]
         gate, up = both.chunk(2, 1)
-        share = gate.sigmoid()
-        active = gate * share  # silu(gate)
-        d_inner, d_down = ctx.down.backward(active * up, grads[0], need_x=True)
+        active = nn.functional.silu(gate)
+        d_inner, d_down = ctx.down.backward(active * up, low_down, grads[0], need_x=True)
         d_both = torch.empty_like(both)
         d_gate, d_up = d_both.chunk(2, 1)
         torch.mul(d_inner, active, out=d_up)
-        # d silu(g) = s + g s (1 - s) = s + silu(g) (1 - s), with s = sigmoid(g)
-        torch.mul(active, share, out=d_gate).neg_().add_(active).add_(share).mul_(up).mul_(d_inner)
+        torch.ops.aten.silu_backward.grad_input(d_inner.mul_(up), gate, grad_input=d_gate)
         unit = x * scale
-        dy, d_gate_up = ctx.gate_up.backward(unit * weight, d_both, need_x=need_x or need_weight)
+        dy, d_gate_up = ctx.gate_up.backward(unit * weight, low, d_both, need_x=need_x or need_weight)
         dx = _norm_backward(dy, unit, weight, scale).add_(grads[0]) if need_x else None
         d_weight = (dy * unit).sum(0) if need_weight else None
         return dx, d_weight, None, None, None, *d_gate_up, *d_down
@@ -181,7 +188,7 @@ class GatedMlp(torch.autograd.Function):
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
     """1 / sqrt(mean of squares + eps) of each row, (T, 1)."""
-    return x.square().mean(1, keepdim=True).add_(eps).rsqrt_()
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(x.shape[1]).add_(eps).rsqrt_()
 
 
 def _norm_backward(dy: Tensor, unit: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

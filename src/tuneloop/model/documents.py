@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 LIKE = 0.8  # a document at least this share of the longest one's length goes into its group ...
 SHORT = 8  # ... and so does one that is at most this many tokens shorter: another call costs more
@@ -29,7 +28,7 @@ class Group:
         longest: L, tokens of the longest.
         lengths: Tokens of each.
         places: (sum of lengths,) places of the tokens in the (n, L) grid, flattened; None where it has no holes.
-        mask: (n, 1, 1, L) bool, True at tokens; None where the grid has no holes.
+        mask: (n, 1, 1, L) float32, 0 at tokens and -inf at holes; None where the grid has none.
     """
 
     rows: slice
@@ -54,6 +53,10 @@ class Layout:
     cos: Tensor
     sin: Tensor
     causal: bool
+
+    def mask(self, group: Group) -> Tensor | None:
+        """What is added to the scores: -inf at the filling, where tokens would see it."""
+        return None if self.causal else group.mask
 
 
 def make_groups(lengths: Sequence[int], device: torch.device | str = "cpu") -> list[Group]:
@@ -80,13 +83,15 @@ def _group(lengths: tuple[int, ...], start: int, device: torch.device | str) -> 
     if min(lengths) == longest:
         return Group(rows, longest, lengths, None, None)
     there = torch.arange(longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]  # (n, L)
-    return Group(rows, longest, lengths, there.flatten().nonzero().squeeze(1), there[:, None, None])
+    mask = torch.zeros(there.shape, device=device).masked_fill_(~there, -torch.inf)
+    return Group(rows, longest, lengths, there.flatten().nonzero().squeeze(1), mask[:, None, None])
 
 
 class DocumentAttention(torch.autograd.Function):
     """Rotary positions and attention over the packed projection of queries, keys and values.
 
-    Saves what torch's own attention saves (q, k, v, the result and one number a row), nothing more.
+    Saves the turned projection, the result and one number a row and head. It calls what torch's sdpa calls on a CPU,
+    and not sdpa, whose graph would keep the result a second time (tests/model/test_documents.py holds it to sdpa).
 
     Source: Su et al. 2021, arXiv:2104.09864, eq. 34; Dao et al. 2022, arXiv:2205.14135, for the attention itself.
     """
@@ -96,7 +101,7 @@ class DocumentAttention(torch.autograd.Function):
         """Attend.
 
         Args:
-            ctx: Keeps the graph of each group's call.
+            ctx: Keeps what the way back needs.
             qkv: (T, (heads + 2 kv_heads) d); its queries and keys are rotated in place, so nobody else may read it
                 (its maker does not keep it).
             layout: Where the documents lie.
@@ -106,43 +111,46 @@ class DocumentAttention(torch.autograd.Function):
         Returns:
             (T, heads d).
         """
-        keep = ctx.needs_input_grad[0]
+        qkv = qkv.detach()  # turned in place below, which autograd must not see
         size = qkv.shape[1] // (heads + 2 * kv_heads)
         _rotate(qkv, layout.cos, layout.sin, heads + kv_heads)
-        result = qkv.new_empty(len(qkv), heads * size)
-        ctx.calls = []
+        result, masses = qkv.new_empty(len(qkv), heads * size), []
         for group in layout.groups:
-            grid = _to_grid(qkv[group.rows], group).unflatten(-1, (-1, size))  # (n, L, heads + 2 kv_heads, d)
-            parts = grid.split([heads, kv_heads, kv_heads], 2)
-            q, k, v = (part.transpose(1, 2).detach().requires_grad_(keep) for part in parts)
-            with torch.set_grad_enabled(keep):
-                found = scaled_dot_product_attention(
-                    q,
-                    k,
-                    v,
-                    attn_mask=None if layout.causal else group.mask,
-                    is_causal=layout.causal,
-                    enable_gqa=heads != kv_heads,
-                )  # (n, heads, L, d)
-            result[group.rows] = _from_grid(found.detach().transpose(1, 2).flatten(2), group)
-            if keep:
-                ctx.calls.append(((q, k, v), found))
-        ctx.layout, ctx.shape, ctx.size, ctx.turned = layout, qkv.shape, size, heads + kv_heads
+            q, k, v = _split(qkv, group, heads, kv_heads)
+            found, mass = _attend(q, k, v, 0.0, layout.causal, attn_mask=layout.mask(group))  # (n, heads, L, d)
+            result[group.rows] = _from_grid(found.transpose(1, 2).flatten(2), group)
+            masses.append(mass)  # log of each softmax's denominator, (n, heads, L)
+        ctx.save_for_backward(qkv, result, *masses)
+        ctx.layout, ctx.heads, ctx.kv_heads = layout, heads, kv_heads
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """The gradient of the projection, rotated back."""
-        (d_result,) = grads
-        found = d_result.new_empty(ctx.shape)
-        for group, (leaves, attended) in zip(ctx.layout.groups, ctx.calls, strict=True):
-            back = _to_grid(d_result[group.rows], group).unflatten(-1, (-1, ctx.size)).transpose(1, 2)
-            parts = torch.autograd.grad(attended, leaves, back)  # (n, heads, L, d) each
+        qkv, result, *masses = ctx.saved_tensors
+        layout, heads, kv_heads = ctx.layout, ctx.heads, ctx.kv_heads
+        d_qkv = qkv.new_empty(qkv.shape)
+        for group, mass in zip(layout.groups, masses, strict=True):
+            q, k, v = _split(qkv, group, heads, kv_heads)
+            (found,), (d_found,) = _split(result, group, heads), _split(grads[0], group, heads)
+            parts = _attend_backward(
+                d_found, q, k, v, found, mass, 0.0, layout.causal, attn_mask=layout.mask(group)
+            )  # (n, heads, L, d) each
             whole = torch.cat([part.transpose(1, 2) for part in parts], 2).flatten(2)  # (n, L, width)
-            found[group.rows] = _from_grid(whole, group)
-        ctx.calls = []
-        _rotate(found, ctx.layout.cos, -ctx.layout.sin, ctx.turned)
-        return found, None, None, None
+            d_qkv[group.rows] = _from_grid(whole, group)
+        _rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
+        return d_qkv, None, None, None
+
+
+_attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_attend_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def _split(rows: Tensor, group: Group, heads: int, kv_heads: int = 0) -> Sequence[Tensor]:
+    """The group's queries, and its keys and values where there are kv_heads: (n, heads, L, d) each."""
+    parts = [heads, kv_heads, kv_heads] if kv_heads else [heads]
+    grid = _to_grid(rows[group.rows], group).unflatten(-1, (sum(parts), -1))  # (n, L, all heads, d)
+    return [part.transpose(1, 2) for part in grid.split(parts, 2)]
 
 
 def _rotate(packed: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:

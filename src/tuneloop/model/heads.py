@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 
 from tuneloop.errors import ModelError
 
-Read = Callable[[Tensor, Tensor, bool], Tensor]
-"""`(input_ids (B, T), attention_mask (B, T), causal) -> (R, D)`: the states of the R real tokens, row after row.
+Read = Callable[[Tensor, Tensor, bool, Tensor | None], Tensor]
+"""`(input_ids (B, T), attention_mask (B, T), causal, wanted (B, T) or None) -> (N, D)`: states, row after row.
 
-Rows are padded on the right. `model/reader.py` gives one where the modules need not be run as they are.
+Rows are padded on the right. N are the tokens where the bool `wanted` is true, or all real ones.
+`model/reader.py` gives one where the modules need not be run as they are.
 """
 
 
@@ -67,8 +68,11 @@ class Classifier(nn.Module):
         """
         if read is None:
             return self.classify(pool(self.states(input_ids, attention_mask), attention_mask, self.pooling))
-        states = read(input_ids, attention_mask, self.attention == "causal")  # (R, D)
-        return self.classify(pool_packed(states, attention_mask.sum(1), self.pooling))
+        causal = self.attention == "causal"
+        if self.pooling == "last":
+            return self.classify(read(input_ids, attention_mask, causal, last_tokens(attention_mask)))
+        states = read(input_ids, attention_mask, causal, None)  # (R, D)
+        return self.classify(mean_of_rows(states, attention_mask.sum(1)))
 
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The last layer's states, (B, T, D), after the final norm."""
@@ -101,19 +105,22 @@ def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
     return states[torch.arange(len(states), device=states.device), last].float()
 
 
-def pool_packed(states: Tensor, lengths: Tensor, pooling: str) -> Tensor:
-    """Pool states of rows that lie end to end.
+def last_tokens(attention_mask: Tensor) -> Tensor:
+    """(B, T) bool, true at each row's last real token; rows are padded on the right."""
+    places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return places[None] == attention_mask.sum(1, keepdim=True) - 1
+
+
+def mean_of_rows(states: Tensor, lengths: Tensor) -> Tensor:
+    """The mean state of each row of rows that lie end to end.
 
     Args:
         states: (R, D), row after row without padding.
         lengths: (B,) int64 tokens of each row, at least one; their sum is R.
-        pooling: "mean" or "last".
 
     Returns:
         (B, D) float32.
     """
-    if pooling == "last":
-        return states[lengths.cumsum(0) - 1].float()
     owner = torch.arange(len(lengths), device=states.device).repeat_interleave(lengths)  # (R,)
     sums = states.new_zeros(len(lengths), states.shape[1], dtype=torch.float32).index_add(0, owner, states.float())
     return sums / lengths[:, None]

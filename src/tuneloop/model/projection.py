@@ -2,14 +2,14 @@
 
     y_i = x W_i' + b_i + s_i (x A_i') B_i'        i = q, k, v   (or gate, up; or one alone)
 
-Two exact ways to compute it, chosen by the number of rows T:
+Frozen weights may lie in bfloat16 where that is exact (reader.py). They are widened into a scratch when they are used,
+the adapters' small matrices beside them, so that one product gives both sides:
 
-    merged   M_i = W_i + s_i B_i A_i once, then y = x M' and dx = dy M: one product each, no pass over y for the adapter
-    beside   y_i = x W_i', then y_i += s_i (x A_i') B_i'
+    forward    [y, x A'] = x [W; A]'              then y_i   += s_i (x A_i') B_i'
+    backward   [dx, s dy B] = dy [W, s B]         then dx    += (s dy B) A
 
-Merging costs 2 r in out multiplications, whatever T is, so it pays for many rows. In float32 both give the same to
-rounding (tests/model/test_projection.py); in bfloat16 a small update would vanish in the sum, so it stays beside.
-Frozen weights may lie in bfloat16 where that is exact: they are widened into a scratch when they are used.
+Weights in float32 are used where they are, one product each. Adding B A to the weights, as is usual, was measured to
+be no faster from 64 to 1,024 rows, and needs a rule for when (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
-MERGE_FROM = 384
-"""Rows from which weights are merged. By multiplications alone it pays from 2 in out / (in + out) rows, 576 to 838 in
-SmolLM2-135M; sooner in time, since passes over y go too. Set by that arithmetic, not by measurement."""
+HALVE_FROM = 64
+"""Rows of a product from which widening bfloat16 weights costs nothing that can be measured (2 cores, SmolLM2-135M)."""
 
 
 @dataclass(frozen=True)
@@ -96,112 +95,115 @@ class Projection:
         self.scratch = scratch
         self.sizes = [len(part.weight) for part in self.parts]
         self.width = sum(self.sizes)
+        self.inside: int = self.parts[0].weight.shape[1]
+        ranks = [0 if part.down is None else len(part.down) for part in self.parts]
+        self.rank = sum(ranks)  # R
+        starts = [sum(ranks[:place]) for place in range(len(ranks))]
+        self.ranks = [slice(start, start + rank) for start, rank in zip(starts, ranks, strict=True)]
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
         """All that may need a gradient."""
         return tuple(tensor for part in self.parts for tensor in part.tensors)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, in) -> (T, width), float32."""
-        if self._merges(len(x)):
-            y = x @ self._weights(merge=True).T
-        else:
-            y = x.new_empty(len(x), self.width)
-            low = self._low(x)
-            for part, columns, weight, rank in zip(
-                self.parts, y.split(self.sizes, 1), self._apart(), self._ranks(), strict=True
-            ):
-                torch.mm(x, weight.T, out=columns)
-                if part.up is not None:
-                    columns.addmm_(low[:, rank], part.up.T, alpha=part.scale)
-        for part, columns in zip(self.parts, y.split(self.sizes, 1), strict=True):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Project.
+
+        Args:
+            x: (T, in).
+
+        Returns:
+            y, (T, width) float32, and x A' of every part, (T, R), which `backward` needs.
+        """
+        y, low = self._through_stack(x) if self._widens else self._through_parts(x)
+        for part, columns, rank in zip(self.parts, y.split(self.sizes, 1), self.ranks, strict=True):
+            if part.up is not None:
+                columns.addmm_(low[:, rank], part.up.T, alpha=part.scale)
             if part.bias is not None:
                 columns.add_(part.bias)
-        return y
+        return y, low
 
-    def backward(self, x: Tensor, dy: Tensor, *, need_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
+    def backward(
+        self, x: Tensor, low: Tensor, dy: Tensor, *, need_x: bool
+    ) -> tuple[Tensor | None, list[Tensor | None]]:
         """Gradients of `forward`.
 
         Args:
             x: (T, in), what `forward` read.
+            low: (T, R), what it gave.
             dy: (T, width).
             need_x: Whether dx is wanted.
 
         Returns:
             dx or None, and the gradient of each of `tensors`, None where it does not train.
         """
-        low, back = self._low(x), self._back(dy)  # (T, sum of r), each
-        dx = self._dx(dy, back) if need_x else None
-        down = back.T @ x if any(_trains(part.down) for part in self.parts) else None  # (sum of r, in)
+        dx, back = self._back(dy, need_x=need_x)
+        down = back.T @ x if any(_trains(part.down) for part in self.parts) else None  # (R, in)
         found: list[Tensor | None] = []
-        for part, columns, rank in zip(self.parts, dy.split(self.sizes, 1), self._ranks(), strict=True):
+        for part, columns, rank in zip(self.parts, dy.split(self.sizes, 1), self.ranks, strict=True):
             found.append(columns.T @ x if _trains(part.weight) else None)
             found.append(columns.sum(0) if _trains(part.bias) else None)
             found.append(down[rank] if down is not None and _trains(part.down) else None)
             found.append((columns.T @ low[:, rank]).mul_(part.scale) if _trains(part.up) else None)
         return dx, found
 
-    def _dx(self, dy: Tensor, back: Tensor) -> Tensor:
-        if self._merges(len(dy)):
-            return dy @ self._weights(merge=True)
-        dx = dy.new_zeros(len(dy), self.parts[0].weight.shape[1])
-        for columns, weight in zip(dy.split(self.sizes, 1), self._apart(), strict=True):
-            dx.addmm_(columns, weight)
-        downs = self._downs()
-        return dx if downs is None else dx.addmm_(back, downs)
+    def _back(self, dy: Tensor, *, need_x: bool) -> tuple[Tensor | None, Tensor]:
+        """dx or None, and s dy B of every part, (T, R)."""
+        if need_x and self._widens:
+            dx, back = (dy @ self._beside()).split([self.inside, self.rank], 1)
+        else:
+            back = dy.new_empty(len(dy), self.rank)
+            for part, columns, rank in zip(self.parts, dy.split(self.sizes, 1), self.ranks, strict=True):
+                if part.up is not None:
+                    torch.mm(columns, part.up, out=back[:, rank]).mul_(part.scale)
+            if not need_x:
+                return None, back
+            dx = dy.new_zeros(len(dy), self.inside)
+            for part, columns in zip(self.parts, dy.split(self.sizes, 1), strict=True):
+                dx.addmm_(columns, part.weight)
+        return (dx.addmm_(back, self._downs()) if self.rank else dx), back
 
-    # -- the adapters' side, all parts in one product where they share x ------------------------------------
+    # -- the weights as they are, float32 ---------------------------------------------------------------------
 
-    def _merges(self, rows: int) -> bool:
-        """Whether the adapters, where there are any, go into the weights."""
-        return rows >= MERGE_FROM and any(part.up is not None for part in self.parts)
+    def _through_parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = x.new_empty(len(x), self.width)
+        for part, columns in zip(self.parts, y.split(self.sizes, 1), strict=True):
+            torch.mm(x, part.weight.T, out=columns)
+        return y, x @ self._downs().T
 
-    def _downs(self) -> Tensor | None:
-        """All A, (sum of r, in)."""
+    def _downs(self) -> Tensor:
+        """All A one above the other, (R, in)."""
         downs: list[Tensor] = [part.down for part in self.parts if part.down is not None]
-        return torch.cat(downs) if downs else None
+        return torch.cat(downs) if downs else self.parts[0].weight.new_empty(0, self.inside, dtype=torch.float32)
 
-    def _ranks(self) -> list[slice]:
-        """The columns of `_low` and `_back` that belong to each part."""
-        slices, start = [], 0
-        for part in self.parts:
-            rank = 0 if part.down is None else len(part.down)
-            slices.append(slice(start, start + rank))
-            start += rank
-        return slices
+    # -- the weights widened from bfloat16 --------------------------------------------------------------------
 
-    def _low(self, x: Tensor) -> Tensor:
-        """x A' of every part, (T, sum of r)."""
-        downs = self._downs()
-        return x.new_empty(len(x), 0) if downs is None else x @ downs.T
+    @property
+    def _widens(self) -> bool:
+        return any(part.weight.dtype == torch.bfloat16 for part in self.parts)
 
-    def _back(self, dy: Tensor) -> Tensor:
-        """s dy B of every part, (T, sum of r)."""
-        back = [
-            (columns @ part.up).mul_(part.scale)
-            for part, columns in zip(self.parts, dy.split(self.sizes, 1), strict=True)
-            if part.up is not None
-        ]
-        return torch.cat(back, 1) if back else dy.new_empty(len(dy), 0)
+    def _through_stack(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, low = (x @ self._above().T).split([self.width, self.rank], 1)
+        return y, low
 
-    # -- the weights, as float32 ----------------------------------------------------------------------------
-
-    def _weights(self, *, merge: bool) -> Tensor:
-        """The parts' weights one above the other, (width, in), in the scratch, with the adapters if `merge`."""
-        first = self.parts[0].weight
-        whole = self.scratch.take(self.width, first.shape[1], first)
-        for part, rows in zip(self.parts, whole.split(self.sizes), strict=True):
+    def _above(self) -> Tensor:
+        """[W; A], (width + R, in), in the scratch."""
+        whole = self.scratch.take(self.width + self.rank, self.inside, self.parts[0].weight)
+        for part, rows, rank in zip(self.parts, whole[: self.width].split(self.sizes), self.ranks, strict=True):
             rows.copy_(part.weight)
-            if merge and part.up is not None and part.down is not None:
-                rows.addmm_(part.up, part.down, alpha=part.scale)
+            if part.down is not None:
+                whole[self.width :][rank] = part.down
         return whole
 
-    def _apart(self) -> list[Tensor]:
-        """Each part's own weight; all widened into the scratch where one is bfloat16."""
-        if all(part.weight.dtype == torch.float32 for part in self.parts):
-            return [part.weight for part in self.parts]
-        return list(self._weights(merge=False).split(self.sizes))
+    def _beside(self) -> Tensor:
+        """[W, s B], (width, in + R), in the scratch; each part's B in its own columns."""
+        whole = self.scratch.take(self.width, self.inside + self.rank, self.parts[0].weight)
+        whole[:, self.inside :] = 0.0
+        for part, rows, rank in zip(self.parts, whole.split(self.sizes), self.ranks, strict=True):
+            rows[:, : self.inside] = part.weight
+            if part.up is not None:
+                torch.mul(part.up, part.scale, out=rows[:, self.inside :][:, rank])
+        return whole
 
 
 def _trains(tensor: Tensor | None) -> bool:

@@ -1,6 +1,6 @@
 """How the states of a batch are computed: by the padding-free decoder where it applies, else by the modules.
 
-    (B, T) padded ids and mask  ->  (R, D) states of the R real tokens, row after row
+    (B, T) padded ids and mask  ->  (N, D) states of the tokens that are wanted, row after row
 
 Both readers give the same numbers to rounding; losses and inference take either.
 """
@@ -55,9 +55,10 @@ def choose_reader(model: PreTrainedModel | PeftModel, *, fast: bool) -> Reader:
         return Reader(reason=reason)
     decoder = Decoder(model)
 
-    def read(input_ids: Tensor, attention_mask: Tensor, causal: bool) -> Tensor:
-        lengths = attention_mask.sum(1).tolist()
-        return decoder.states(input_ids[attention_mask.bool()], lengths, causal=causal)
+    def read(input_ids: Tensor, attention_mask: Tensor, causal: bool, wanted: Tensor | None) -> Tensor:
+        real = attention_mask.bool()
+        chosen = None if wanted is None else wanted[real]
+        return decoder.states(input_ids[real], attention_mask.sum(1).tolist(), causal=causal, wanted=chosen)
 
     return Reader(read)
 

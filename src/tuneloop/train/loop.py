@@ -31,7 +31,7 @@ from tuneloop.examples.batch import collate, epoch_order, micro_batches
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES, Objective, step_weight
 from tuneloop.memory import peak_memory_mb, reset_peak_memory
-from tuneloop.model.projection import MERGE_FROM
+from tuneloop.model.projection import HALVE_FROM
 from tuneloop.model.reader import PLAIN, Reader
 from tuneloop.recipe import Train
 from tuneloop.terminal import Bar, progress, say
@@ -155,7 +155,7 @@ class Job:
     def halves(self) -> bool:
         """Whether frozen weights are to lie in half the bits: only where steps are so long that widening them pays."""
         tokens = sum(len(example.input_ids) for example in self.examples)
-        return self.reader.packed and tokens >= MERGE_FROM * self.steps_per_epoch(1)
+        return self.reader.packed and tokens >= HALVE_FROM * self.steps_per_epoch(1)
 
 
 class Stopped(KeyboardInterrupt):
