@@ -112,7 +112,8 @@ class NormProject(torch.autograd.Function):
         scale = _inverse_rms(x, eps)
         y, low = projection.forward((x * scale).mul_(weight))
         ctx.save_for_backward(x, weight, scale)
-        ctx.projection, ctx.low = projection, low  # beside y in one buffer, which attention turns in place
+        # Not saved as the others are: it lies beside y in one buffer, which attention turns in place.
+        ctx.projection, ctx.low = projection, low
         return y
 
     @staticmethod
@@ -122,6 +123,7 @@ class NormProject(torch.autograd.Function):
         need_x, need_weight = ctx.needs_input_grad[:2]
         unit = x * scale
         dy, found = ctx.projection.backward(unit * weight, ctx.low, grads[0], need_x=need_x or need_weight)
+        ctx.low = None  # and with it the buffer, which would live as long as the loss does
         dx = _norm_backward(dy, unit, weight, scale) if need_x else None
         d_weight = (dy * unit).sum(0) if need_weight else None
         return dx, d_weight, None, None, *found
@@ -135,15 +137,16 @@ class ProjectAdd(torch.autograd.Function):
         """Project and add."""
         del tensors
         y, low = projection.forward(x)
-        ctx.save_for_backward(x)
-        ctx.projection, ctx.low = projection, low
-        return y.add_(residual)
+        y.add_(residual)
+        ctx.save_for_backward(x, low)
+        ctx.projection = projection
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the residual and the projection's tensors."""
-        (x,) = ctx.saved_tensors
-        dx, found = ctx.projection.backward(x, ctx.low, grads[0], need_x=ctx.needs_input_grad[0])
+        x, low = ctx.saved_tensors
+        dx, found = ctx.projection.backward(x, low, grads[0], need_x=ctx.needs_input_grad[0])
         return dx, grads[0] if ctx.needs_input_grad[1] else None, None, *found
 
 
