@@ -87,8 +87,12 @@ def encoder(model: Path) -> Encode:
     return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def folder_of_data(name: str) -> Path:
+def folder_of_data(name: str, command: str = "make bench-train") -> Path:
     """The set's folder under TUNELOOP_DATA.
+
+    Args:
+        name: The set.
+        command: What the user typed, for the error's fix.
 
     Raises:
         DataError: if it is not there.
@@ -98,7 +102,7 @@ def folder_of_data(name: str) -> Path:
     if not root or not folder.is_dir():
         raise DataError(
             f"The benchmark reads the set {name}, and TUNELOOP_DATA does not hold it", got=repr(root),
-            fix="TUNELOOP_DATA=/folder/of/the/sets make bench-train",
+            fix=f"TUNELOOP_DATA=/folder/of/the/sets {command}",
         )  # fmt: skip
     return folder
 

@@ -1,82 +1,45 @@
-"""Label scores of an untuned language model, in one forward pass a row.
+"""Label scores of an untuned language model, several rows in one forward pass.
 
-    [prompt with the label list]  computed once, kept as KV cache        P tokens
-    [the row's text and the turn's end | label 1 | label 2 | ...]        R + sum of label tokens
+    [prompt with the label list]                    computed once, kept as keys and values     P tokens
+    [row 1, padded | trie of labels]  +             rows of like length go through at once     B x (R + S)
+    [row 2, padded | trie of labels]  +
+    -> states (B, S + 1, D) of the rows' last tokens and the trie's nodes -> logits, a slice of the vocabulary at a time
+    -> log-likelihoods of the trie's edges (B, E) -> means over each label's tokens (B, C)
 
-The labels stand side by side behind the row as branches of a tree: each sees the prompt, the row and
-itself, at the positions it would have alone, so the scores are those of scoring every label by itself
-(tests/infer/test_choices.py), at a fraction of the work.
+Each node sees the prompt, its row and the nodes above it, at the position it would have in its label alone, so the
+scores are those of scoring every label by itself (tests/infer/test_choices.py), at a fraction of the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneloop.errors import DataError
+from tuneloop.examples.batch import tokens_at_once
 from tuneloop.examples.encode import encode_prompt
 from tuneloop.examples.template import Template
+from tuneloop.infer.prefix import Prefix
+from tuneloop.infer.trie import Trie, make_trie
 from tuneloop.model.heads import body
 from tuneloop.records import Message
 from tuneloop.terminal import progress
 
 INSTRUCTION = "Classify the message. Answer with exactly one of these labels and nothing else:\n{labels}\n\nMessage: "
+VOCABULARY_AT_ONCE = 1024  # columns of logits held at once, for every scored state of a batch
+
+Ask = Callable[[Sequence[str], str], str]
+"""`(labels, text) -> what the user says`; what stands before the text is the same for every text."""
 
 
 def choice_prompt(labels: Sequence[str], text: str) -> str:
     """The fixed prompt: the labels first, the row's text last."""
     return INSTRUCTION.format(labels="\n".join(labels)) + text
-
-
-@dataclass(frozen=True)
-class Branches:
-    """The labels as branches behind a row.
-
-    Attributes:
-        inputs: (S,) token ids that are fed: every label without its last token, end to end.
-        depth: (S,) how many label tokens stand before each, within its label.
-        mask: (S, S) bool, True where a branch token sees another.
-        source: For each scored token, the position whose state predicts it: -1 the row's last token, else in `inputs`.
-        target: The scored tokens.
-        owner: The label each scored token belongs to.
-    """
-
-    inputs: Tensor
-    depth: Tensor
-    mask: Tensor
-    source: Tensor
-    target: Tensor
-    owner: Tensor
-
-
-def make_branches(labels: Sequence[Sequence[int]]) -> Branches:
-    """Lay token sequences side by side; each must hold at least one token."""
-    inputs: list[int] = []
-    depth, branch, source, target, owner = [], [], [], [], []
-    for index, tokens in enumerate(labels):
-        for k, token in enumerate(tokens):
-            source.append(-1 if k == 0 else len(inputs) - 1)
-            target.append(token)
-            owner.append(index)
-            if k < len(tokens) - 1:
-                inputs.append(token)
-                depth.append(k)
-                branch.append(index)
-    which, level = torch.tensor(branch, dtype=torch.long), torch.tensor(depth, dtype=torch.long)
-    mask = (which[:, None] == which[None, :]) & (level[:, None] >= level[None, :])
-    return Branches(
-        torch.tensor(inputs, dtype=torch.long),
-        level,
-        mask,
-        torch.tensor(source),
-        torch.tensor(target),
-        torch.tensor(owner),
-    )
 
 
 class ChoiceScorer:
@@ -88,6 +51,7 @@ class ChoiceScorer:
         template: Its chat template.
         labels: The user's own strings.
         max_length: Tokens of a row's text that are read, as the tuned model reads them; None: all.
+        ask: Writes the prompt.
 
     Raises:
         DataError: if a label has no tokens.
@@ -101,8 +65,9 @@ class ChoiceScorer:
         labels: Sequence[str],
         *,
         max_length: int | None = None,
+        ask: Ask = choice_prompt,
     ) -> None:
-        self.max_length = max_length
+        self.max_length, self.ask = max_length, ask
         self.model, self.tokenizer, self.template, self.labels = model, tokenizer, template, list(labels)
         tokens = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
         if not all(tokens):
@@ -110,20 +75,19 @@ class ChoiceScorer:
                 "A label has no tokens and cannot be scored", got=repr(labels[[bool(t) for t in tokens].index(False)])
             )
         self.device = next(model.parameters()).device
-        self.branches = make_branches(tokens)
-        self.lengths = np.array([len(t) for t in tokens])
+        self.max_tokens = tokens_at_once(self.device)  # of a batch: rows, padding and labels
+        self.trie = make_trie(tokens)
+        self.start = self._shared_start()
+        self.prefix = Prefix(model, self.start)
+
+    def _shared_start(self) -> list[int]:
+        """The tokens that prompts begin with, but one: the token before the text may merge with its first letters."""
         first, second = self._prompt("a"), self._prompt("Zebra 9")
-        same = next(i for i, (x, y) in enumerate(zip(first, second, strict=False)) if x != y)
-        # One token less: the token before the text may merge with the text's first letters.
-        self.prefix = first[: max(1, same - 1)]
-        self.cache = DynamicCache(config=model.config)
-        with torch.inference_mode():
-            body(model)(
-                input_ids=torch.tensor([self.prefix], device=self.device), past_key_values=self.cache, use_cache=True
-            )
+        same = next((i for i, (x, y) in enumerate(zip(first, second, strict=False)) if x != y), len(first) - 1)
+        return first[: max(1, same - 1)]
 
     def _prompt(self, text: str) -> list[int]:
-        message = Message("user", choice_prompt(self.labels, text))
+        message = Message("user", self.ask(self.labels, text))
         # R1 opens <think> by itself; the label is scored as the answer after an empty thought.
         think = "empty" if self.template.kind == "r1" else "keep"
         return encode_prompt([message], self.tokenizer, self.template, think=think, max_length=1 << 20)
@@ -137,44 +101,111 @@ class ChoiceScorer:
 
     def score(self, text: str) -> np.ndarray:
         """Mean log-likelihood a token of each label, (C,) float64, nats."""
-        prompt = self._prompt(self._cut(text))
-        past = len(self.prefix)
-        if prompt[:past] != self.prefix:
-            raise DataError(
-                "The text changes the tokens before it, so the shared prompt cannot be used", got=repr(text[:80])
-            )
-        row = torch.tensor(prompt[past:], dtype=torch.long)
-        tree = self.branches
-        count, side = len(row), len(tree.inputs)
-        ids = torch.cat([row, tree.inputs])[None].to(self.device)
-        positions = torch.cat([torch.arange(past, past + count), past + count + tree.depth])[None].to(self.device)
-        mask = torch.zeros(count + side, past + count + side, dtype=torch.bool)
-        mask[:, :past] = True
-        mask[:count, past : past + count] = torch.ones(count, count, dtype=torch.bool).tril()
-        mask[count:, past : past + count] = True
-        mask[count:, past + count :] = tree.mask
-        with torch.inference_mode():
-            states = body(self.model)(
-                input_ids=ids, position_ids=positions, attention_mask=mask[None, None].to(self.device),
-                past_key_values=self.cache, use_cache=True,
-            ).last_hidden_state[0]  # fmt: skip
-            self.cache.crop(-(count + side))  # negative: tokens to remove, in every version
-            wanted = torch.where(tree.source < 0, count - 1, count + tree.source)
-            return self._label_means(states, wanted)
+        row: np.ndarray = self.score_all([text])[0]
+        return row
 
-    def _label_means(self, states: Tensor, wanted: Tensor) -> np.ndarray:
-        head = self.model.get_output_embeddings()
-        places, back = wanted.unique(return_inverse=True)  # labels share the row's last state
-        logs = torch.empty(len(wanted), dtype=torch.float32)
-        for start in range(0, len(places), 256):
-            logits = head(states[places[start : start + 256].to(states.device)]).float().cpu()  # (n, V)
-            here = (back >= start) & (back < start + 256)
-            local = back[here] - start
-            logs[here] = logits[local, self.branches.target[here]] - logits.logsumexp(-1)[local]
-        sums = np.zeros(len(self.labels))
-        np.add.at(sums, self.branches.owner.numpy(), logs.double().numpy())
-        means: np.ndarray = sums / self.lengths
-        return means
+    def score_all(self, texts: Sequence[str]) -> np.ndarray:
+        """`score` of each text, (N, C) float64, in their order."""
+        scores = np.zeros((len(texts), len(self.labels)))
+        for places, found in self.batches(texts):
+            scores[places] = found
+        return scores
+
+    def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Score batch by batch, the longest rows first: the places of B texts, and their (B, C) scores.
+
+        A text whose first letters change the tokens before it is scored behind its own whole prompt.
+        """
+        shared: list[tuple[int, list[int]]] = []
+        alone: list[tuple[int, list[int]]] = []
+        past = len(self.start)
+        for place, text in enumerate(texts):
+            prompt = self._prompt(self._cut(text))
+            if prompt[:past] == self.start and len(prompt) > past:
+                shared.append((place, prompt[past:]))
+            else:
+                alone.append((place, prompt))
+        for prefix, rows in ((self.prefix, shared), (None, alone)):
+            for batch in self._fill(rows):
+                yield [place for place, _ in batch], self._scores([row for _, row in batch], prefix)
+
+    def _fill(self, rows: list[tuple[int, list[int]]]) -> Iterator[list[tuple[int, list[int]]]]:
+        """Rows of like length, as many as `max_tokens` allows; a longer one alone."""
+        waiting = sorted(rows, key=lambda row: -len(row[1]))
+        while waiting:
+            count = max(1, self.max_tokens // (len(waiting[0][1]) + len(self.trie)))
+            yield waiting[:count]
+            waiting = waiting[count:]
+
+    def _scores(self, rows: Sequence[Sequence[int]], prefix: Prefix | None) -> np.ndarray:
+        """(B, C) scores of rows behind a prefix, or of whole prompts."""
+        with torch.inference_mode():
+            logs = edge_logs(self._states(rows, prefix), self.model.get_output_embeddings(), self.trie)
+        scores: np.ndarray = self.trie.label_means(logs.cpu()).numpy()
+        return scores
+
+    def _states(self, rows: Sequence[Sequence[int]], prefix: Prefix | None) -> Tensor:
+        """The states that predict: each row's last token, then the nodes behind it, (B, S + 1, D)."""
+        lengths = torch.tensor([len(row) for row in rows])  # (B,)
+        longest, past = int(lengths.max()), 0 if prefix is None else len(self.start)
+        ids = torch.zeros(len(rows), longest + len(self.trie), dtype=torch.long)  # (B, R + S)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = torch.tensor(row)
+        ids[:, longest:] = self.trie.inputs
+        positions = past + torch.arange(longest).expand(len(rows), -1)
+        positions = torch.cat([positions, past + lengths[:, None] + self.trie.depth], 1)
+        states: Tensor = body(self.model)(
+            input_ids=ids.to(self.device), position_ids=positions.to(self.device),
+            attention_mask=row_mask(lengths, self.trie, past).to(self.device),
+            past_key_values=prefix, use_cache=prefix is not None,
+        ).last_hidden_state  # fmt: skip
+        last = states[torch.arange(len(rows)), lengths - 1]  # (B, D)
+        return torch.cat([last[:, None], states[:, longest:]], 1)
+
+
+def row_mask(lengths: Tensor, trie: Trie, past: int) -> Tensor:
+    """What tokens of padded rows and the nodes behind them see.
+
+    Args:
+        lengths: (B,) int64 tokens of each row; R is the longest.
+        trie: S nodes.
+        past: P, tokens before the rows, seen by all.
+
+    Returns:
+        (B, 1, R + S, P + R + S) bool, True where attention is allowed. Padding sees its row and is seen by no token.
+    """
+    count, longest = len(lengths), int(lengths.max())
+    mask = torch.zeros(count, longest + len(trie), past + longest + len(trie), dtype=torch.bool)
+    mask[:, :, :past] = True
+    mask[:, :longest, past : past + longest] = torch.ones(longest, longest, dtype=torch.bool).tril()
+    mask[:, longest:, past : past + longest] = (torch.arange(longest) < lengths[:, None])[:, None]
+    mask[:, longest:, past + longest :] = trie.mask
+    return mask[:, None]
+
+
+def edge_logs(states: Tensor, head: nn.Module, trie: Trie) -> Tensor:
+    """Log-likelihoods of the trie's edges, without ever holding all logits of a batch.
+
+    Args:
+        states: (B, S + 1, D) of the rows' last tokens and the nodes.
+        head: The output embedding: linear, without bias, as all architectures that are loaded have it.
+        trie: S nodes and E edges.
+
+    Returns:
+        (B, E) float32, nats.
+    """
+    weight = cast(Tensor, head.weight)  # (V, D)
+    flat, source = states.flatten(0, 1), trie.source.to(states.device)
+    total = flat.new_full((len(flat),), -torch.inf, dtype=torch.float32)  # log of the sum of exp(logits), so far
+    found = flat.new_empty((len(states), len(source)), dtype=torch.float32)
+    for start in range(0, len(weight), VOCABULARY_AT_ONCE):
+        logits = nn.functional.linear(flat, weight[start : start + VOCABULARY_AT_ONCE]).float()  # (B (S + 1), v)
+        here = (trie.target // VOCABULARY_AT_ONCE == start // VOCABULARY_AT_ONCE).nonzero().squeeze(1)  # edges
+        found[:, here] = logits.unflatten(0, states.shape[:2])[:, trie.source[here], trie.target[here] - start]
+        top = logits.amax(1)
+        # In place: a new buffer of this size costs more than the sum itself.
+        total = torch.logaddexp(total, logits.sub_(top[:, None]).exp_().sum(1).log_().add_(top))
+    return found - total.view(states.shape[:2])[:, source]
 
 
 def choose(scorer: ChoiceScorer, texts: Sequence[str], *, title: str = "untuned model") -> tuple[list[str], np.ndarray]:
@@ -185,9 +216,9 @@ def choose(scorer: ChoiceScorer, texts: Sequence[str], *, title: str = "untuned 
     """
     scores = np.zeros((len(texts), len(scorer.labels)))
     with progress(title, len(texts)) as bar:
-        for index, text in enumerate(texts):
-            scores[index] = scorer.score(text)
-            bar.advance()
+        for places, found in scorer.batches(texts):
+            scores[places] = found
+            bar.advance(len(places))
     shares = np.exp(scores - scores.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     best = scores.argmax(1)
