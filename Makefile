@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TUNELOOP := $(VENV)/bin/tuneloop
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-train bench-labels clean
+.PHONY: help install demo test check bench-train bench-labels bench-generate clean
 
 help:
 	@echo "make demo     install, then tune and score the shipped example; ends with runs/customer_service/report.html"
@@ -15,6 +15,7 @@ help:
 	@echo "make check    install, then format, lint, types, layers, docstrings"
 	@echo "make bench-train  the training speed of tuneloop and its peers; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-labels  label scoring against each label by itself; hours, on an idle machine, with TUNELOOP_DATA"
+	@echo "make bench-generate  the speed of greedy answers beside transformers' generate, the same way"
 	@echo "make install  only the environment; the command is then $(TUNELOOP)"
 	@echo "make clean    remove .venv, demo/ and caches (never runs/)"
 
@@ -48,6 +49,9 @@ bench-train: install
 
 bench-labels: install
 	$(VENV)/bin/python -m benchmarks.label_scoring $(BENCH_ARGS)
+
+bench-generate: install
+	$(VENV)/bin/python -m benchmarks.generation $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Peak memory of this process, or of the accelerator's tensors."""
+"""Peak memory of this process, or of the accelerator's tensors; memory that is free."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MEMORY = Path("/proc/meminfo")
 
 
 def give_back_memory() -> None:
@@ -56,3 +57,11 @@ def peak_memory_mb(device: str = "cpu") -> float:
         return int(line.split()[1]) / 1024
     unit = 2**20 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def available_memory() -> int | None:
+    """Bytes that a process can take without pushing others out, as Linux estimates them; None elsewhere."""
+    if not MEMORY.exists():
+        return None
+    lines = MEMORY.read_text(encoding="ascii").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

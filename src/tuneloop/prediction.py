@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tuneloop.errors import DataError
@@ -11,9 +12,10 @@ from tuneloop.examples.encode import encode_classification, encode_prompt
 from tuneloop.examples.template import template_of
 from tuneloop.examples.think import split_think
 from tuneloop.infer.classify import class_probabilities
+from tuneloop.infer.engine import choose_engine
 from tuneloop.infer.generate import generate
 from tuneloop.model.heads import Classifier
-from tuneloop.model.saved import Tuned, load_tuned
+from tuneloop.model.saved import Tuned, load_tuned, wants_fast_path
 from tuneloop.records import Message, Row
 from tuneloop.rows.read import read_questions
 from tuneloop.runs import RunFolder
@@ -70,11 +72,11 @@ def answer_rows(tuned: Tuned, rows: Sequence[Row], *, max_new_tokens: int) -> li
     opened = template.opened_by_prompt(think)
     found = []
     network: Any = tuned.model
-    for head, answer in zip(
-        heads,
-        generate(network, tuned.tokenizer, prompts, max_new_tokens=max_new_tokens, title="answering"),
-        strict=True,
-    ):
+    engine = choose_engine(network, fast=wants_fast_path(tuned.args))
+    answers = generate(
+        network, tuned.tokenizer, prompts, max_new_tokens=max_new_tokens, engine=engine, title="answering"
+    )
+    for head, answer in zip(heads, answers, strict=True):
         thought = split_think(answer.text, opened_by_prompt=opened)
         found.append(head | {"predicted": thought.answer, "thought": thought.thought, "stopped": answer.stopped})
     return found
@@ -90,7 +92,10 @@ class Chat:
             self.template = None
         else:
             self.template = template_of(self.tuned.tokenizer)
+            network: Any = self.tuned.model
+            self.engine = choose_engine(network, fast=wants_fast_path(self.tuned.args))
         self.turns: list[Message] = []
+        self.worker: Thread | None = None
 
     def reset(self) -> None:
         """Forget the turns so far."""
@@ -113,8 +118,6 @@ class Chat:
         yield from self._stream(text, max_new_tokens)
 
     def _stream(self, text: str, max_new_tokens: int) -> Iterator[str]:
-        from threading import Thread
-
         from transformers import TextIteratorStreamer
 
         assert self.template is not None  # say() checked
@@ -129,18 +132,23 @@ class Chat:
 
         def answer() -> None:
             try:
-                generate(network, self.tuned.tokenizer, [prompt], max_new_tokens=max_new_tokens, streamer=streamer)
+                generate(
+                    network, self.tuned.tokenizer, [prompt], max_new_tokens=max_new_tokens, engine=self.engine,
+                    streamer=streamer,
+                )  # fmt: skip
             except Exception as error:
                 failed.append(error)
                 streamer.end()  # or the loop below would wait for ever
 
-        worker = Thread(target=answer, daemon=True)
-        worker.start()
+        if self.worker is not None:
+            self.worker.join()  # an answer that nobody heard to its end: the engine is still at it
+        self.worker = Thread(target=answer, daemon=True)
+        self.worker.start()
         said = ""
         for piece in streamer:
             said += piece
             yield piece
-        worker.join()
+        self.worker.join()
         if failed:
             raise failed[0]
         opened = self.template.opened_by_prompt(think)

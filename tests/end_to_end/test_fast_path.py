@@ -29,6 +29,8 @@ def test_on_and_off_it_trains_the_same_way(tmp_path: Path, model: Models, task: 
     plain, said_off = trained(tmp_path, "plain", task, model(architecture), model__fast_path=False)
     assert "training: on the fast path" in said
     assert "training: on the plain path: model.fast_path is false" in said_off
+    answering = "answering: on the plain path (transformers' generate): model.fast_path is false"
+    assert answering not in said and (answering in said_off) == (task == "generation")
     manifests = [read_json(run / "manifest.json")["stations"]["train"] for run in (fast, plain)]
     assert [manifest["fast_path"] for manifest in manifests] == [True, False]
     ours, theirs = ([line["loss"] for line in lines_of(run / "log.jsonl") if "loss" in line] for run in (fast, plain))

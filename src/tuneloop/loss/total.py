@@ -64,10 +64,8 @@ def generation_loss(model: nn.Module, batch: Batch, read: Read | None = None) ->
     """
     network, ids, mask = network_of(model), batch.input_ids, batch.attention_mask
     wanted, targets = predicted_tokens(batch.labels, mask)
-    if read:
-        states = read(ids, mask, True, wanted)  # (N, D)
-    else:
-        states = padded_states(network, ids, mask, causal=True)[wanted]
+    # (N, D)
+    states = read(ids, mask, True, wanted) if read else padded_states(network, ids, mask, causal=True)[wanted]
     weights = batch.weights.float()[:, None].expand_as(wanted)[wanted]
     head = base_model(network).get_output_embeddings()
     loss: Tensor = LinearCrossEntropy.apply(states, head.weight, targets, weights)  # type: ignore[no-untyped-call]

@@ -191,7 +191,8 @@ class GatedMlp(torch.autograd.Function):
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
     """1 / sqrt(mean of squares + eps) of each row, (T, 1)."""
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(x.shape[1]).add_(eps).rsqrt_()
+    length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)  # reads x once, and makes no squares
+    return length.square_().div_(x.shape[1]).add_(eps).rsqrt_()
 
 
 def _norm_backward(dy: Tensor, unit: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

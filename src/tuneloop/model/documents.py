@@ -113,7 +113,7 @@ class DocumentAttention(torch.autograd.Function):
         """
         qkv = qkv.detach()  # turned in place below, which autograd must not see
         size = qkv.shape[1] // (heads + 2 * kv_heads)
-        _rotate(qkv, layout.cos, layout.sin, heads + kv_heads)
+        rotate(qkv, layout.cos, layout.sin, heads + kv_heads)
         result, masses = qkv.new_empty(len(qkv), heads * size), []
         for group in layout.groups:
             q, k, v = _split(qkv, group, heads, kv_heads)
@@ -138,7 +138,7 @@ class DocumentAttention(torch.autograd.Function):
             )  # (n, heads, L, d) each
             whole = torch.cat([part.transpose(1, 2) for part in parts], 2).flatten(2)  # (n, L, width)
             d_qkv[group.rows] = _from_grid(whole, group)
-        _rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
+        rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
         return d_qkv, None, None, None
 
 
@@ -153,7 +153,7 @@ def _split(rows: Tensor, group: Group, heads: int, kv_heads: int = 0) -> Sequenc
     return [part.transpose(1, 2) for part in grid.split(parts, 2)]
 
 
-def _rotate(packed: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
+def rotate(packed: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
     """Turn the first `heads` heads of (T, width) in place: (a, b) -> (a cos - b sin, b cos + a sin)."""
     half = cos.shape[-1]
     turned = packed[:, : heads * 2 * half].view(len(packed), heads, 2, half)

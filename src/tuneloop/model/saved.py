@@ -207,8 +207,13 @@ def load_tuned(folder: Path, *, dtype: str | None = None) -> Tuned:
 
 
 def reader_of(network: PreTrainedModel | PeftModel, args: dict[str, Any]) -> Reader:
-    """The way to read that args.json asks for; runs of before the fast path do not name it."""
-    return choose_reader(network, fast=args.get("fast_path", True))
+    """The way to read that args.json asks for."""
+    return choose_reader(network, fast=wants_fast_path(args))
+
+
+def wants_fast_path(args: dict[str, Any]) -> bool:
+    """The recipe's model.fast_path, out of args.json; runs of before the fast path do not name it."""
+    return bool(args.get("fast_path", True))
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase, args: dict[str, Any]) -> None:
