@@ -9,6 +9,7 @@ import resource
 import sys
 from pathlib import Path
 
+M_ARENA_MAX = -8  # of malloc.h
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 MEMORY = Path("/proc/meminfo")
 
@@ -27,6 +28,15 @@ def give_back_memory() -> None:
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def share_one_heap() -> None:
+    """Let all threads allocate from one heap: in one of its own, each would keep what another could use.
+
+    glibc gives a thread a heap of its own when it first allocates (man 3 mallopt, M_ARENA_MAX); call this before.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def reset_peak_memory(device: str = "cpu") -> bool:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+from tuneloop.memory import share_one_heap
+
+share_one_heap()  # first of all, as the command does
+
 import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +87,16 @@ def in_order(tokens: TokenFile, count: int) -> list[Example]:
 
 def watch_losses(watch: Watch, task: str, *, packed: bool) -> None:
     """Let `watch` see every batch and its sums, at the door where losses come in."""
-    plain = LOSSES[task]
+    plain, one = LOSSES[task], threading.Lock()  # micro-batches may go side by side
 
     def watched(model: nn.Module, batch: Batch, read: Read | None = None) -> LossSum:
         labels = batch.targets if task == "classification" else batch.labels
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "labels": labels}
-        watch.feed(inputs, positions=int(batch.attention_mask.sum()) if packed else None)
+        with one:
+            watch.feed(inputs, positions=int(batch.attention_mask.sum()) if packed else None)
         sums = plain(model, batch, read)
-        watch.add_loss(float(sums.loss.detach()), float(sums.weight))
+        with one:
+            watch.add_loss(float(sums.loss.detach()), float(sums.weight))
         return sums
 
     LOSSES[task] = watched

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from tuneloop import __version__
 from tuneloop.errors import TuneloopError
+from tuneloop.memory import share_one_heap
 
 
 class _Verbs(TyperGroup):
@@ -50,6 +51,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 def main() -> None:
     """Run the command line and turn expected errors into one paragraph and an exit status."""
+    share_one_heap()  # before any thread has made a heap of its own
     # Threads of tokenizers that fork make it print a warning a user can do nothing about.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Notices of libraries to their own developers.

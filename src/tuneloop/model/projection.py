@@ -14,6 +14,7 @@ be no faster from 64 to 1,024 rows, and needs a rule for when (docs/decisions.md
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -69,8 +70,8 @@ def _bias(layer: nn.Linear) -> nn.Parameter | None:
     return cast("nn.Parameter | None", layer.bias)
 
 
-class Scratch:
-    """One buffer that widened or merged weights are built in, used again by every layer in turn."""
+class Scratch(threading.local):
+    """One buffer a thread that widened weights are built in, used again by every layer in turn."""
 
     def __init__(self) -> None:
         self._buffer = torch.empty(0)

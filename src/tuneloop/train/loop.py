@@ -29,7 +29,7 @@ from tuneloop.disk import write_text
 from tuneloop.errors import RecipeError, TrainError
 from tuneloop.examples.batch import collate, epoch_order, micro_batches
 from tuneloop.examples.encode import Example
-from tuneloop.loss.total import LOSSES, Objective, step_weight
+from tuneloop.loss.total import LOSSES, LossSum, Objective, step_weight
 from tuneloop.memory import peak_memory_mb, reset_peak_memory
 from tuneloop.model.projection import HALVE_FROM
 from tuneloop.model.reader import PLAIN, Reader
@@ -56,6 +56,7 @@ from tuneloop.train.checks import (
 )
 from tuneloop.train.optim import make_optimizer, make_schedule
 from tuneloop.train.plan import micro_batch_tokens
+from tuneloop.train.side_by_side import SideBySide, side_by_side
 
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -218,6 +219,13 @@ class _Run:
         self.started_at, self.reach, self.clock = 0, 0.0, time.monotonic()
         self.saved_step: int | None = None
         self.order: tuple[int, list[int]] = (-1, [])
+        self.workers = self._make_workers()
+
+    def _make_workers(self) -> SideBySide | None:
+        """Workers for micro-batches side by side; None where they go one after the other."""
+        if not self.job.reader.packed or self.accelerator.num_processes > 1:
+            return None
+        return side_by_side(self.model, self._compute, micro_batch_tokens(self.settings, packed=True))
 
     # -- one optimiser step ---------------------------------------------------------------------------
 
@@ -271,20 +279,29 @@ class _Run:
         device, ranks = self.accelerator.device, self.accelerator.num_processes
         # Every rank takes part in the reduction of the gradient, one without rows by a row that counts nothing.
         rows = rows or [replace(self.job.examples[0], weight=0.0)]
+        loss, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         packed = self.job.reader.packed
-        parts = micro_batches(rows, micro_batch_tokens(self.settings, packed=packed), packed=packed)
-        loss = torch.zeros((), device=device)
-        correct = torch.zeros((), device=device)
-        for index, part in enumerate(parts):
-            batch = collate(part, self.job.pad_token_id).to(device)
-            last = index == len(parts) - 1
+        tokens = micro_batch_tokens(self.settings, packed=packed)
+        alone, together = self.workers.cut(rows) if self.workers else (micro_batches(rows, tokens, packed=packed), [])
+        for index, part in enumerate(alone):
+            last = index == len(alone) - 1
             with self.accelerator.no_sync(self.objective) if not last else _nothing():
-                sums = self.objective(batch)
+                sums = self._compute(part)
                 # Data-parallel wrappers average over ranks; the step's weight is already summed over them.
                 self.accelerator.backward(sums.loss * (ranks / total))
             loss += sums.loss.detach()
             correct += sums.correct
+        for share in self.workers.shares(together, total) if self.workers and together else []:
+            for parameter, gradient in zip(self.workers.parameters, share.gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            loss += share.sums.loss
+            correct += share.sums.correct
         return self._sum(loss) / total, self._sum(correct) / total
+
+    def _compute(self, part: Sequence[Example]) -> LossSum:
+        sums: LossSum = self.objective(collate(part, self.job.pad_token_id).to(self.accelerator.device))
+        return sums
 
     def _clear_gradients(self, *, first: bool) -> None:
         """Forget the step's gradients; on the padding-free path they keep their places from the first step on.
@@ -396,6 +413,8 @@ class _Run:
 
     def finish(self) -> State:
         """Check the frozen weights, save, and put the chosen weights into the model."""
+        if self.workers:
+            self.workers.close()
         check_frozen(self.model, self.frozen)
         self.save()
         best = self.state.best_step
