@@ -291,12 +291,9 @@ class _Run:
                 self.accelerator.backward(sums.loss * (ranks / total))
             loss += sums.loss.detach()
             correct += sums.correct
-        for share in self.workers.shares(together, total) if self.workers and together else []:
-            for parameter, gradient in zip(self.workers.parameters, share.gradients, strict=True):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-            loss += share.sums.loss
-            correct += share.sums.correct
+        for sums in self.workers.accumulate(together, total) if self.workers else []:
+            loss += sums.loss
+            correct += sums.correct
         return self._sum(loss) / total, self._sum(correct) / total
 
     def _compute(self, part: Sequence[Example]) -> LossSum:

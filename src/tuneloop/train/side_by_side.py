@@ -87,6 +87,14 @@ class SideBySide:
             return parts, []
         return alone, parts[len(alone) :]
 
+    def accumulate(self, parts: Sequence[Sequence[Example]], total: float) -> Iterator[LossSum]:
+        """Add the gradients of `parts` to the parameters' own, and give the sums of each, in their order."""
+        for share in self.shares(parts, total):
+            for parameter, gradient in zip(self.parameters, share.gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            yield share.sums
+
     def shares(self, parts: Sequence[Sequence[Example]], total: float) -> Iterator[Share]:
         """The shares of `parts`, in their order, while later ones are being computed.
 
