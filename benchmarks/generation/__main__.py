@@ -18,6 +18,7 @@ from benchmarks.generation.systems import REFERENCE, SHORT, SYSTEMS, Job, load, 
 from benchmarks.generation.table import best_peer, table
 from benchmarks.generation.ties import TIE, difference
 from benchmarks.train_speed.environments import ROOT
+from benchmarks.train_speed.run import environment
 from tuneloop.disk import sha256_file, write_text
 from tuneloop.errors import TuneloopError
 from tuneloop.model.cache import settings_sha256, weights_sha256
@@ -88,21 +89,13 @@ def _one(record: dict[str, Any], job: Job, mode: str, turn: int, threads: int, w
     write_job(job, path)
     result.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.generation.systems", str(path)]
-    done = subprocess.run(command, cwd=ROOT, env=_environment(threads), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment(threads), capture_output=True, text=True, check=False)
     if done.returncode or not result.is_file():
         record["faults"].append(f"{mode}, {job.system.name}: {' / '.join(done.stderr.strip().splitlines()[-2:])}")
         return
     found = json.loads(result.read_text(encoding="utf-8"))
     record["versions"] = found.pop("versions")
     record["runs"].append({"mode": mode, "system": job.system.name, "round": turn, **found})
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Threads, no GPU, no network; the rest as it is here."""
-    return os.environ | {
-        "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
-    }  # fmt: skip
 
 
 def _check(record: dict[str, Any], mode: str, folder: str, prompts: list[list[int]]) -> dict[str, Any]:

@@ -206,8 +206,8 @@ class Bench:
         with open(folder / "log.txt", "w", encoding="utf-8") as log:
             try:
                 done = subprocess.run(
-                    command, cwd=ROOT, env=environment(self.plan), stdout=log, stderr=subprocess.STDOUT, check=False,
-                    timeout=SECONDS_AT_MOST,
+                    command, cwd=ROOT, env=environment(self.plan.threads, self.plan.allocator), stdout=log,
+                    stderr=subprocess.STDOUT, check=False, timeout=SECONDS_AT_MOST,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 raise Failed(f"no end after {SECONDS_AT_MOST} s") from None
@@ -220,11 +220,11 @@ class Bench:
         return result
 
 
-def environment(plan: Plan) -> dict[str, str]:
+def environment(threads: int, allocator: str = "glibc") -> dict[str, str]:
     """The variables of every process: threads, allocator, no GPU, no network; the rest as it is here."""
-    threads = str(plan.threads)
+    count = str(threads)
     here = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "THP_", "LD_PRELOAD"))}
-    return here | ALLOCATORS[plan.allocator] | {
-        "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false",
+    return here | ALLOCATORS[allocator] | {
+        "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip

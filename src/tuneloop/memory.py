@@ -69,9 +69,13 @@ def peak_memory_mb(device: str = "cpu") -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def system_memory() -> dict[str, int]:
+    """Bytes by the names that Linux gives them (man 5 proc_meminfo), MemTotal for one; empty elsewhere."""
+    lines = MEMORY.read_text(encoding="ascii").splitlines() if MEMORY.exists() else []
+    split = (line.partition(":") for line in lines)
+    return {name: int(rest.split()[0]) * 1024 for name, _, rest in split if rest.endswith("kB")}  # others count pages
+
+
 def available_memory() -> int | None:
     """Bytes that a process can take without pushing others out, as Linux estimates them; None elsewhere."""
-    if not MEMORY.exists():
-        return None
-    lines = MEMORY.read_text(encoding="ascii").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return system_memory().get("MemAvailable")

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tuneloop.memory import system_memory
 from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.terminal import out
 
@@ -40,8 +41,7 @@ def _machine() -> dict[str, Any]:
 
     from tuneloop.train.plan import measure_gemm
 
-    with open("/proc/meminfo", encoding="ascii") as file:
-        memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
+    memory = system_memory()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "cores": os.cpu_count(), "threads": torch.get_num_threads(),

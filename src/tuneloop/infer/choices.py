@@ -104,11 +104,13 @@ class ChoiceScorer:
         row: np.ndarray = self.score_all([text])[0]
         return row
 
-    def score_all(self, texts: Sequence[str]) -> np.ndarray:
-        """`score` of each text, (N, C) float64, in their order."""
+    def score_all(self, texts: Sequence[str], *, title: str = "") -> np.ndarray:
+        """`score` of each text, (N, C) float64, in their order; `title` is that of the progress bar, "" shows none."""
         scores = np.zeros((len(texts), len(self.labels)))
-        for places, found in self.batches(texts):
-            scores[places] = found
+        with progress(title, len(texts)) as bar:
+            for places, found in self.batches(texts):
+                scores[places] = found
+                bar.advance(len(places))
         return scores
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -214,11 +216,7 @@ def choose(scorer: ChoiceScorer, texts: Sequence[str], *, title: str = "untuned 
     Returns:
         The labels, and (N,) float64 confidences in [0, 1] (not calibrated).
     """
-    scores = np.zeros((len(texts), len(scorer.labels)))
-    with progress(title, len(texts)) as bar:
-        for places, found in scorer.batches(texts):
-            scores[places] = found
-            bar.advance(len(places))
+    scores = scorer.score_all(texts, title=title)
     shares = np.exp(scores - scores.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     best = scores.argmax(1)

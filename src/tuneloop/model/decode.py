@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from tuneloop.memory import available_memory
 from tuneloop.model.decoder import Block, Decoder, why_not
-from tuneloop.model.documents import rotate
+from tuneloop.model.documents import rotary_turns, rotate, score_mask
 from tuneloop.model.heads import base_model
 from tuneloop.model.kept import KeptKeys
 from tuneloop.model.packed import Matrix, Packed, pack, packs
@@ -162,11 +162,10 @@ class CachedDecoder:
     ) -> Tensor:
         """Blocks, norm and head over (T,) new tokens; only of the `wanted` rows where they are not all."""
         x = self._embedding(ids).float()
-        cos, sin = self._rotary(x[None], positions[None])  # (1, T, d); both halves are the same
-        turns = [angle[0, :, None, : self._size // 2].contiguous() for angle in (cos, sin)]
+        cos, sin = rotary_turns(self._rotary, x, positions)
         for number, layer in enumerate(self._layers):
             qkv = layer.qkv(layer.before(x))
-            rotate(qkv, turns[0], turns[1], self._heads + self._kv_heads)
+            rotate(qkv, cos, sin, self._heads + self._kv_heads)
             attended = attend(number, qkv)
             if wanted is not None and number == len(self._layers) - 1:  # nobody reads the others from here on
                 attended, x = attended[wanted], x[wanted]
@@ -238,8 +237,7 @@ def make_runs(slots: Sequence[int], lengths: Sequence[int]) -> list[Run]:
         longest = int(chosen.max())
         mask = None
         if int(chosen.min()) < longest:
-            behind = torch.arange(longest) >= chosen[:, None]  # (n, longest)
-            mask = torch.zeros(behind.shape).masked_fill_(behind, -torch.inf)[:, None, None]
+            mask = score_mask(torch.arange(longest) < chosen[:, None])
         runs.append(Run(slice(slots[first], slots[row - 1] + 1), slice(first, row), longest, mask))
         first = row
     return runs

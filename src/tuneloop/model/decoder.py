@@ -23,7 +23,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tuneloop.model.documents import DocumentAttention, Layout, make_groups
+from tuneloop.model.documents import DocumentAttention, Layout, make_groups, rotary_turns
 from tuneloop.model.heads import base_model, body
 from tuneloop.model.projection import Projection, Scratch
 
@@ -63,10 +63,7 @@ class Decoder:
         """
         x = self.embedding(input_ids).float()
         positions = torch.cat([torch.arange(length, device=x.device) for length in lengths])
-        cos, sin = self.rotary(x[None], positions[None])  # (1, T, d); both halves are the same
-        half = cos.shape[-1] // 2
-        turns = [angle[0, :, None, :half].contiguous() for angle in (cos, sin)]
-        layout = Layout(make_groups(lengths, x.device), turns[0], turns[1], causal)
+        layout = Layout(make_groups(lengths, x.device), *rotary_turns(self.rotary, x, positions), causal)
         for block in self.blocks[:-1]:
             x = block(x, layout)
         x = self.blocks[-1](x, layout, None if wanted is None else wanted.nonzero().squeeze(1))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LIKE = 0.8  # a document at least this share of the longest one's length goes into its group ...
 SHORT = 8  # ... and so does one that is at most this many tokens shorter: another call costs more
@@ -83,8 +83,26 @@ def _group(lengths: tuple[int, ...], start: int, device: torch.device | str) -> 
     if min(lengths) == longest:
         return Group(rows, longest, lengths, None, None)
     there = torch.arange(longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]  # (n, L)
-    mask = torch.zeros(there.shape, device=device).masked_fill_(~there, -torch.inf)
-    return Group(rows, longest, lengths, there.flatten().nonzero().squeeze(1), mask[:, None, None])
+    return Group(rows, longest, lengths, there.flatten().nonzero().squeeze(1), score_mask(there))
+
+
+def score_mask(there: Tensor) -> Tensor:
+    """What is added to attention's scores so that only tokens are seen.
+
+    Args:
+        there: (n, L) bool, True at tokens.
+
+    Returns:
+        (n, 1, 1, L) float32, 0 at tokens, -inf elsewhere.
+    """
+    return torch.zeros(there.shape, device=there.device).masked_fill_(~there, -torch.inf)[:, None, None]
+
+
+def rotary_turns(rotary: nn.Module, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin by which `rotate` turns tokens at (T,) positions, (T, 1, d/2) each; `x` gives dtype and device."""
+    found = rotary(x[None], positions[None])  # (1, T, d) each; both halves are the same
+    cos, sin = (angle[0, :, None, : angle.shape[-1] // 2].contiguous() for angle in found)
+    return cos, sin
 
 
 class DocumentAttention(torch.autograd.Function):

@@ -101,8 +101,7 @@ def pool(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
     if pooling == "mean":
         weights = attention_mask.unsqueeze(-1).float()  # (B, T, 1)
         return (states.float() * weights).sum(1) / weights.sum(1)
-    last = attention_mask.sum(1) - 1  # (B,)
-    return states[torch.arange(len(states), device=states.device), last].float()
+    return states[last_tokens(attention_mask)].float()
 
 
 def last_tokens(attention_mask: Tensor) -> Tensor:

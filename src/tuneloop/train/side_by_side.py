@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from tuneloop.examples.batch import micro_batches
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LossSum
-from tuneloop.memory import share_one_heap
 
 TOKENS_A_WORKER = 256
 """Tokens from which a core of its own is used well: fewer make its matrix products too thin."""
@@ -72,7 +71,6 @@ class SideBySide:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], compute: Compute, workers: int, tokens: int) -> None:
-        share_one_heap()
         self.parameters, self.compute = list(parameters), compute
         self.workers, self.tokens = workers, tokens
         self.pool = ThreadPoolExecutor(workers, "micro-batch", _set_threads, (torch.get_num_threads() // workers,))
