@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from tuneloop.model.documents import DocumentAttention, Layout, make_groups
+from tuneloop.model.documents import DocumentAttention, Layout, causal_stripes, make_groups
 
 HEADS, KV_HEADS, SIZE = 4, 2, 8
 WIDTH = (HEADS + 2 * KV_HEADS) * SIZE
@@ -34,7 +34,7 @@ def one_by_one(qkv: torch.Tensor, lengths: list[int], *, causal: bool) -> torch.
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("lengths", [[5], [7, 7, 7], [20, 19, 15, 3, 2, 1], [1, 1], [3, 30, 4, 29]])
+@pytest.mark.parametrize("lengths", [[5], [7, 7, 7], [20, 19, 15, 3, 2, 1], [1, 1], [3, 30, 4, 29], [300, 256, 193, 5], [191, 190]])
 def test_result_and_gradient_are_those_of_each_document_alone(lengths: list[int], causal: bool):
     torch.manual_seed(1)
     qkv = torch.randn(sum(lengths), WIDTH, requires_grad=True)
@@ -64,8 +64,24 @@ def test_documents_do_not_see_each_other():
 def test_groups_hold_documents_of_like_length_in_their_order():
     lengths = [200, 190, 165, 100, 95, 30, 25, 24, 10, 3]
     groups = make_groups(lengths)
-    assert [group.lengths for group in groups] == [(200, 190, 165), (100, 95), (30, 25, 24), (10, 3)]
-    assert [group.rows for group in groups] == [slice(0, 555), slice(555, 750), slice(750, 829), slice(829, 842)]
-    assert [group.longest for group in groups] == [200, 100, 30, 10]
+    assert [group.lengths for group in groups] == [(200,), (190,), (165,), (100, 95), (30, 25, 24, 10), (3,)]
+    assert [group.rows for group in groups][2:5] == [slice(390, 555), slice(555, 750), slice(750, 839)]
+    assert [group.longest for group in groups] == [200, 190, 165, 100, 30, 3]
     (even,) = make_groups([4, 4])
     assert even.places is None and even.mask is None
+
+
+@pytest.mark.parametrize("length", [1, 191, 192, 255, 256, 257, 512])
+def test_stripes_see_every_causal_pair_once_and_no_other(length: int):
+    (group,) = make_groups([length])
+    pairs = torch.zeros(length, length)
+    for stripe in causal_stripes(group):
+        seen = torch.zeros(length, length)[stripe.start : stripe.end, : stripe.end]
+        if stripe.mask is None:
+            assert stripe.causal and stripe.start == 0
+            pairs[stripe.start : stripe.end, : stripe.end] += torch.ones_like(seen).tril()
+        else:
+            assert not stripe.causal and stripe.mask.shape == (1, 1, *seen.shape)
+            pairs[stripe.start : stripe.end, : stripe.end] += stripe.mask[0, 0].exp()
+    assert torch.equal(pairs, torch.ones(length, length).tril())
+    assert len(causal_stripes(group)) == (1 if length < 192 else -(-length // 128))

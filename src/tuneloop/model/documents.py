@@ -4,19 +4,24 @@
 
 In a group shorter documents are filled up behind their end. Under a causal mask no real token sees what stands
 behind it, so the filling changes nothing; reading both ways it is masked.
+
+torch's kernel computes all pairs of up to 512 tokens and hides half of them from causal readers. Long documents
+therefore go in stripes of queries, each with the keys that its last query sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-LIKE = 0.8  # a document at least this share of the longest one's length goes into its group ...
-SHORT = 8  # ... and so does one that is at most this many tokens shorter: another call costs more
+SPARE = 2_000  # pairs of tokens that filling may add to a group: another call costs about as much (0.25 ms)
+STRIPE = 128  # queries of one call in a long document, which so skips most keys that a causal mask hides
+LONG = 192  # tokens from which a document is cut into stripes: below, more calls cost what fewer keys save
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Stripe:
+    """Queries of every document of a group that go through attention in one call, with the keys up to their last.
+
+    Attributes:
+        start: Place of the first query in its document.
+        end: Of the last query and the last key, plus one; None: all.
+        causal: Whether query i sees keys 0 to i only, without a mask.
+        mask: Added to the scores, or None.
+    """
+
+    start: int = 0
+    end: int | None = None
+    causal: bool = False
+    mask: Tensor | None = None
+
+    def queries(self, grid: Tensor) -> Tensor:
+        """The stripe's part of (n, heads, L, d) queries, or of what belongs to them."""
+        return grid[:, :, self.start : self.end]
+
+    def keys(self, grid: Tensor) -> Tensor:
+        """Its part of (n, kv_heads, L, d) keys or values."""
+        return grid[:, :, : self.end]
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where documents lie and how their tokens are turned.
 
@@ -54,9 +84,28 @@ class Layout:
     sin: Tensor
     causal: bool
 
-    def mask(self, group: Group) -> Tensor | None:
-        """What is added to the scores: -inf at the filling, where tokens would see it."""
-        return None if self.causal else group.mask
+    @cached_property
+    def stripes(self) -> list[list[Stripe]]:
+        """The calls that each group is cut into."""
+        return [causal_stripes(group) if self.causal else [Stripe(mask=group.mask)] for group in self.groups]
+
+
+def causal_stripes(group: Group, device: torch.device | str = "cpu") -> list[Stripe]:
+    """One stripe, or where documents are long one for every STRIPE queries; the last one reads all keys."""
+    length = group.longest
+    if length < LONG:
+        return [Stripe(causal=True)]
+    starts = range(0, length, STRIPE)
+    width = len(starts) * STRIPE
+    # What every stripe sees, its last STRIPE keys on the right: a stripe that starts later reads further to the left.
+    seen = torch.ones(STRIPE, width, dtype=torch.bool, device=device).tril_(width - STRIPE)
+    whole = torch.zeros(seen.shape, device=device).masked_fill_(~seen, -torch.inf)
+    found = []
+    for start in starts:
+        end, left = min(start + STRIPE, length), width - STRIPE - start
+        mask = whole[None, None, : end - start, left : left + end] if start else None
+        found.append(Stripe(start, end, mask is None, mask))
+    return found
 
 
 def make_groups(lengths: Sequence[int], device: torch.device | str = "cpu") -> list[Group]:
@@ -73,8 +122,7 @@ def make_groups(lengths: Sequence[int], device: torch.device | str = "cpu") -> l
 
 
 def _alike(lengths: Sequence[int]) -> bool:
-    longest, shortest = max(lengths), min(lengths)
-    return shortest >= LIKE * longest or longest - shortest <= SHORT
+    return sum(max(lengths) ** 2 - length**2 for length in lengths) <= SPARE
 
 
 def _group(lengths: tuple[int, ...], start: int, device: torch.device | str) -> Group:
@@ -133,11 +181,10 @@ class DocumentAttention(torch.autograd.Function):
         size = qkv.shape[1] // (heads + 2 * kv_heads)
         rotate(qkv, layout.cos, layout.sin, heads + kv_heads)
         result, masses = qkv.new_empty(len(qkv), heads * size), []
-        for group in layout.groups:
-            q, k, v = _split(qkv, group, heads, kv_heads)
-            found, mass = _attend(q, k, v, 0.0, layout.causal, attn_mask=layout.mask(group))  # (n, heads, L, d)
-            result[group.rows] = _from_grid(found.transpose(1, 2).flatten(2), group)
-            masses.append(mass)  # log of each softmax's denominator, (n, heads, L)
+        for group, stripes in zip(layout.groups, layout.stripes, strict=True):
+            found, some = _attend_in(stripes, *_split(qkv, group, heads, kv_heads))  # (n, L, heads, d)
+            result[group.rows] = _from_grid(found.flatten(2), group)
+            masses += some
         ctx.save_for_backward(qkv, result, *masses)
         ctx.layout, ctx.heads, ctx.kv_heads = layout, heads, kv_heads
         return result
@@ -148,20 +195,48 @@ class DocumentAttention(torch.autograd.Function):
         qkv, result, *masses = ctx.saved_tensors
         layout, heads, kv_heads = ctx.layout, ctx.heads, ctx.kv_heads
         d_qkv = qkv.new_empty(qkv.shape)
-        for group, mass in zip(layout.groups, masses, strict=True):
-            q, k, v = _split(qkv, group, heads, kv_heads)
+        left = iter(masses)
+        for group, stripes in zip(layout.groups, layout.stripes, strict=True):
+            some = [next(left) for _ in stripes]
             (found,), (d_found,) = _split(result, group, heads), _split(grads[0], group, heads)
-            parts = _attend_backward(
-                d_found, q, k, v, found, mass, 0.0, layout.causal, attn_mask=layout.mask(group)
-            )  # (n, heads, L, d) each
-            whole = torch.cat([part.transpose(1, 2) for part in parts], 2).flatten(2)  # (n, L, width)
-            d_qkv[group.rows] = _from_grid(whole, group)
+            whole = _attend_back(stripes, d_found, *_split(qkv, group, heads, kv_heads), found, some)
+            d_qkv[group.rows] = _from_grid(whole.flatten(2), group)
         rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
         return d_qkv, None, None, None
 
 
 _attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _attend_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def _attend_in(stripes: Sequence[Stripe], q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Attention of (n, heads, L, d) queries: (n, L, heads, d), and log of the softmax's denominators of each stripe."""
+    parts = [
+        _attend(one.queries(q), one.keys(k), one.keys(v), 0.0, one.causal, attn_mask=one.mask) for one in stripes
+    ]
+    found = [part.transpose(1, 2) for part, _ in parts]
+    return found[0] if len(found) == 1 else torch.cat(found, 1), [mass for _, mass in parts]
+
+
+def _attend_back(
+    stripes: Sequence[Stripe], d_found: Tensor, q: Tensor, k: Tensor, v: Tensor, found: Tensor, masses: Sequence[Tensor]
+) -> Tensor:
+    """Gradients of queries, keys and values beside each other, (n, L, heads + 2 kv_heads, d)."""
+    whole = q.new_empty(len(q), q.shape[2], q.shape[1] + k.shape[1] + v.shape[1], q.shape[3])
+    d_q, d_k, d_v = (part.transpose(1, 2) for part in whole.split([q.shape[1], k.shape[1], v.shape[1]], 2))
+    for one, mass in reversed(list(zip(stripes, masses, strict=True))):  # the last one sees all keys: it writes first
+        dq, dk, dv = _attend_backward(
+            one.queries(d_found), one.queries(q), one.keys(k), one.keys(v), one.queries(found), mass, 0.0, one.causal,
+            attn_mask=one.mask,
+        )  # fmt: skip
+        one.queries(d_q).copy_(dq)
+        if one is stripes[-1]:
+            d_k.copy_(dk)
+            d_v.copy_(dv)
+        else:
+            one.keys(d_k).add_(dk)
+            one.keys(d_v).add_(dv)
+    return whole
 
 
 def _split(rows: Tensor, group: Group, heads: int, kv_heads: int = 0) -> Sequence[Tensor]:

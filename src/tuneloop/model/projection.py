@@ -145,7 +145,7 @@ class Projection:
             found.append(columns.T @ x if _trains(part.weight) else None)
             found.append(columns.sum(0) if _trains(part.bias) else None)
             found.append(down[rank] if down is not None and _trains(part.down) else None)
-            found.append((columns.T @ low[:, rank]).mul_(part.scale) if _trains(part.up) else None)
+            found.append(_up_gradient(columns, low[:, rank], part.scale) if _trains(part.up) else None)
         return dx, found
 
     def _back(self, dy: Tensor, *, need_x: bool) -> tuple[Tensor | None, Tensor]:
@@ -205,6 +205,11 @@ class Projection:
             if part.up is not None:
                 torch.mul(part.up, part.scale, out=rows[:, self.inside :][:, rank])
         return whole
+
+
+def _up_gradient(dy: Tensor, low: Tensor, scale: float) -> Tensor:
+    """s dy' (x A'), (out, r), from the transpose: MKL takes 8 rows 2 to 9 times faster than 8 columns."""
+    return (low.T @ dy).mul_(scale).T.contiguous()
 
 
 def _trains(tensor: Tensor | None) -> bool:
