@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tuneloop.examples.encode import IGNORED
 
-CHUNK = 256  # rows of logits held at once: 256 x 49,152 x 4 bytes = 50 MB
+CHUNK = 128  # rows of logits held at once: 128 x 49,152 x 4 bytes = 25 MB
 
 
 class LinearCrossEntropy(torch.autograd.Function):

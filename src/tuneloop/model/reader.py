@@ -87,5 +87,6 @@ def halved_weights(model: PreTrainedModel | PeftModel) -> Iterator[int]:
     try:
         yield sum(2 * parameter.numel() for parameter in halved)
     finally:
+        give_back_memory()  # what the block no longer needs, before the weights take their whole room again
         for parameter in halved:
             parameter.data = parameter.data.float()

@@ -18,6 +18,7 @@ from tuneloop.errors import TrainError
 from tuneloop.terminal import warn
 
 MOVED_BY_STEP = 3  # LoRA's A has no gradient until B has left zero, so give it two updates and one more
+PIECE = 2**20  # values of a frozen tensor that are summed at once
 ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
 """A tensor of a single routed expert. transformers fuses a block's experts into one tensor, which every token uses."""
 
@@ -101,9 +102,13 @@ def frozen_sums(model: nn.Module) -> dict[str, float]:
     sums = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
-            values = parameter.detach()
-            sums[name] = float(values.sum(dtype=torch.float64)) + float(values.float().norm()) * math.pi
+            # In pieces: torch converts before it sums, and an embedding in float64 is the largest thing of a training.
+            sums[name] = sum(_folded(piece) for piece in parameter.detach().flatten().split(PIECE))
     return sums
+
+
+def _folded(values: Tensor) -> float:
+    return float(values.sum(dtype=torch.float64)) + float(values.float().norm()) * math.pi
 
 
 def check_frozen(model: nn.Module, before: Mapping[str, float]) -> None:

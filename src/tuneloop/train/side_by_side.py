@@ -24,7 +24,7 @@ from tuneloop.loss.total import LossSum
 
 TOKENS_A_WORKER = 256
 """Tokens from which a core of its own is used well: fewer make its matrix products too thin."""
-LONG = 1.25
+LONG = 1.125
 """A row of more than this many times a worker's tokens gets all cores: two such rows would take its memory twice."""
 GRADIENTS_AT_MOST = 2**26
 """Bytes of a model's gradients, which every worker holds once more: adapters fit, whole models do not."""
