@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from benchmarks.train_speed.order import documents_of
 from benchmarks.train_speed.rows import Row
 from benchmarks.train_speed.tokens import TokenFile
 
@@ -63,17 +64,17 @@ def apart(result: Result, tokens: TokenFile, row: Row) -> list[str]:
 
 
 def same_steps(result: Result, tokens: TokenFile, row: Row) -> list[str]:
-    """As many optimiser steps as asked, of 16 documents each, the first ones of the file unless the row says not."""
-    del tokens
+    """As many optimiser steps as asked, of 16 documents each: those of the row's order, where the row has one."""
     found, done = [], result["documents"]
     if len(done) != row.steps:
         found.append(f"{len(done)} optimiser steps, asked {row.steps}")
     sizes = sorted({len(step) for step in done} - {DOCUMENTS})
     if sizes and not row.packed:
         found.append(f"steps of {', '.join(map(str, sizes))} documents, asked {DOCUMENTS}")
-    wanted = [set(range(step * DOCUMENTS, (step + 1) * DOCUMENTS)) for step in range(len(done))]
-    if not row.reordered and [set(step) for step in done] != wanted:
-        found.append("the documents of a step are not those of the token file's order")
+    if row.order or not row.reordered:
+        wanted = documents_of(row.order, tokens, len(done), DOCUMENTS)
+        if [sorted(step) for step in done] != [sorted(step) for step in wanted]:
+            found.append(f"the documents of a step are not those of the order {row.order or 'of the token file'}")
     return found
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PROCESSES = "processes"
+"""The option of a row that says how many processes torchrun starts, with the threads shared out among them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Job:
         steps: Optimiser steps to do.
         horizon: Steps that the linear schedule is made for: the same for every row of a set.
         options: The row's own settings, in the system's own words.
-        order: Documents of each step, for the reference alone; None: as they stand in the file.
+        order: Documents of each step, for the reference and tuneloop; None: as they stand in the file.
         documents_per_step: Documents of an optimiser step.
         rank: LoRA's r.
         alpha: LoRA's alpha.

@@ -4,7 +4,8 @@ Variants, for every peer that has them:
   default      as it comes, with float32 forced (bf16 is 44 to 500 times slower on a CPU without AVX512)
   tuned        16 documents at once, no checkpointing, grouped by length or packed
   micro        2 documents x 8 accumulation steps, no checkpointing
-  micro_*      micro, and grouped by length, packed or compiled
+  micro_*      micro, and grouped by length, packed, compiled, or in two processes of one thread each
+  by_length    tuneloop alone: the documents that the Trainer's rows by length take, step by step
 Every row computes attention with sdpa, updates with torch's fused AdamW and loads rows in its own process: all three
 are the peers' defaults, so no row has to ask for them. Rows with the most steps stand first among those that take the
 same documents, so that one reference serves them all.
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from benchmarks.train_speed.order import BY_LENGTH
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Row:
         reordered: It takes other documents than the first ones (sorted by length, or packed).
         packed: Its steps hold a number of documents of their own, about 16.
         parity: It only shows that losses stay the same over many steps; once, and in no ranking.
+        order: Of its documents (order.py), where the harness decides it: "" is the file's. Peers that sort or pack
+            decide it themselves, and say `reordered`.
     """
 
     data: str
@@ -62,6 +67,7 @@ class Row:
     reordered: bool = False
     packed: bool = False
     parity: bool = False
+    order: str = ""
 
     @property
     def name(self) -> str:
@@ -69,8 +75,8 @@ class Row:
         return f"{self.data}/{self.system}/{self.variant}"
 
     def as_dict(self) -> dict[str, Any]:
-        """What the record keeps of it."""
-        return asdict(self)
+        """What the record keeps of it; no `order` where it is the file's, as in records from before there was one."""
+        return {name: value for name, value in asdict(self).items() if name != "order" or value}
 
 
 SETS = {
@@ -91,13 +97,20 @@ PACKED = {"packing": True, "packing_strategy": "bfd", "train_sampling_strategy":
 SEVEN = {"per_device_train_batch_size": 7, "gradient_accumulation_steps": 1}
 ONE_BY_SEVEN = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 7}
 """Seven packed rows of 512 tokens hold about the 16 documents of a step."""
+TWO = {
+    "processes": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "ddp_backend": "gloo",
+    "ddp_find_unused_parameters": False,
+}  # fmt: skip
+"""Every core computes micro-batches of its own, as tuneloop's side-by-side workers do."""
 SLOW = {"steps": 4, "skipped": 1}
+SAME = {"order": BY_LENGTH, "reordered": True}
 
 
 def _gsm8k() -> list[Row]:
     ours = [
         Row("gsm8k", "tuneloop", "fast", "as it comes", {"fast": True}),
         Row("gsm8k", "tuneloop", "plain", "fast_path off", {"fast": False}),
+        Row("gsm8k", "tuneloop", "by_length", "the documents of the Trainer's rows by length", {"fast": True}, **SAME),
     ]
     hf = [
         Row("gsm8k", "hf_trainer", "default", "16 at once", ALL, **SLOW),
@@ -105,6 +118,7 @@ def _gsm8k() -> list[Row]:
         Row("gsm8k", "hf_trainer", "micro_grouped", "2 x 8, by length", MICRO | PLAIN | GROUPED, reordered=True),
         Row("gsm8k", "hf_trainer", "tuned", "16 at once, by length", ALL | PLAIN | GROUPED, reordered=True, **SLOW),
         Row("gsm8k", "hf_trainer", "micro_compiled", "2 x 8, torch_compile", MICRO | PLAIN | {"torch_compile": True}),
+        Row("gsm8k", "hf_trainer", "micro_two_processes", "2 x 4 in each of 2 processes, 1 thread each", PLAIN | TWO),
     ]
     packed = {"reordered": True, "packed": True}
     trl = [
@@ -131,6 +145,10 @@ def _banking77() -> list[Row]:
     return [
         Row("banking77", "tuneloop", "fast", "as it comes", {"fast": True}, **many),
         Row("banking77", "tuneloop", "plain", "fast_path off", {"fast": False}, **many),
+        Row(
+            "banking77", "tuneloop", "by_length", "the documents of the Trainer's row by length", {"fast": True},
+            **SAME, **many,
+        ),
         Row("banking77", "hf_trainer", "default", "16 at once", ALL, **many),
         Row("banking77", "hf_trainer", "tuned", "16 at once, by length", ALL | PLAIN | GROUPED, reordered=True, **many),
         Row("banking77", "hf_trainer", "micro", "2 x 8", MICRO | PLAIN, **many),
@@ -157,6 +175,8 @@ def short_rows() -> list[Row]:
         Row("gsm8k", "tuneloop", "plain", "fast_path off", {"fast": False}, **brief),
         Row("gsm8k", "hf_trainer", "default", "16 at once", ALL, **brief),
         Row("gsm8k", "hf_trainer", "micro_grouped", "2 x 8, by length", by_length, reordered=True, **brief),
+        Row("gsm8k", "tuneloop", "by_length", "the documents of the row by length", {"fast": True}, **SAME, **brief),
+        Row("gsm8k", "hf_trainer", "micro_two_processes", "2 x 4 in each of 2 processes", PLAIN | TWO, **brief),
         Row("banking77", "tuneloop", "fast", "as it comes", {"fast": True}, **brief),
         Row("banking77", "hf_trainer", "default", "16 at once", ALL, **brief),
     ]

@@ -9,16 +9,18 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.train_speed.environments import ROOT, NotInstallable, installed_packages, python_of
 from benchmarks.train_speed.guards import distance, faults, parity_fault
 from benchmarks.train_speed.inputs import Inputs, prepare
-from benchmarks.train_speed.job import Job, write_job
+from benchmarks.train_speed.job import PROCESSES, Job, write_job
+from benchmarks.train_speed.order import documents_of
 from benchmarks.train_speed.raw import Record, add_raw, read_raw, standing
 from benchmarks.train_speed.rows import Row, Set
 from benchmarks.train_speed.tokens import TokenFile, read_tokens
@@ -118,7 +120,8 @@ class Bench:
         record = self._record(self.key(row, repeat), row.data, row.system, repeat) | {"row": row.as_dict()}
         horizon = max(self.plan.sets[row.data].horizon, row.steps)
         try:
-            result = self._process(self._job(row.data, row.system, row.steps, horizon, row.options))
+            order = documents_of(row.order, self.tokens[row.data], horizon) if row.order else None
+            result = self._process(self._job(row.data, row.system, row.steps, horizon, row.options, order))
             found = faults(result, self.tokens[row.data], row)
             if not found:
                 reference = self._reference(row.data, result["documents"], horizon)
@@ -202,22 +205,53 @@ class Bench:
         """
         python = python_of(job.system, own=self.plan.short or job.system in ("gemm", "reference"))
         path, folder = write_job(job), Path(job.folder)
-        command = [str(python), "-m", f"benchmarks.train_speed.systems.{job.system}", str(path)]
         with open(folder / "log.txt", "w", encoding="utf-8") as log:
-            try:
-                done = subprocess.run(
-                    command, cwd=ROOT, env=environment(self.plan.threads, self.plan.allocator), stdout=log,
-                    stderr=subprocess.STDOUT, check=False, timeout=SECONDS_AT_MOST,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired:
-                raise Failed(f"no end after {SECONDS_AT_MOST} s") from None
+            variables = environment(max(1, self.plan.threads // processes_of(job)), self.plan.allocator)
+            ended = _wait(command_of(job, python, path), variables, log)
         told = folder / "result.json"
-        if done.returncode or not told.is_file():
+        if ended or not told.is_file():
             said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise Failed(f"exit {done.returncode}: {' / '.join(said[-3:])[-400:]}")
+            raise Failed(f"exit {ended}: {' / '.join(said[-3:])[-400:]}")
         result: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
         shutil.rmtree(folder)
         return result
+
+
+def processes_of(job: Job) -> int:
+    """How many processes train together."""
+    return int(job.options.get(PROCESSES, 1))
+
+
+def command_of(job: Job, python: Path, path: Path) -> list[str]:
+    """The command that runs a system; several processes are started by torchrun.
+
+    Args:
+        job: What runs.
+        python: Of the system's environment.
+        path: Of the job's file.
+    """
+    ranks = processes_of(job)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={ranks}"]
+    start = torchrun if ranks > 1 else []
+    return [str(python), *start, "-m", f"benchmarks.train_speed.systems.{job.system}", str(path)]
+
+
+def _wait(command: list[str], variables: dict[str, str], log: IO[str]) -> int:
+    """Run a command and all that it starts to the end, and give its exit status.
+
+    Raises:
+        Failed: if it takes too long.
+    """
+    with subprocess.Popen(
+        command, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    ) as started:
+        try:
+            return started.wait(timeout=SECONDS_AT_MOST)
+        except BaseException as ended:  # the ranks that torchrun started must not outlive it, on Ctrl-C either
+            os.killpg(started.pid, signal.SIGKILL)
+            if isinstance(ended, subprocess.TimeoutExpired):
+                raise Failed(f"no end after {SECONDS_AT_MOST} s") from None
+            raise
 
 
 def environment(threads: int, allocator: str = "glibc") -> dict[str, str]:
@@ -227,4 +261,5 @@ def environment(threads: int, allocator: str = "glibc") -> dict[str, str]:
     return here | ALLOCATORS[allocator] | {
         "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": "",
+        "GLOO_SOCKET_IFNAME": "lo",
     }  # fmt: skip

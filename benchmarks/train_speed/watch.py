@@ -77,7 +77,7 @@ class Watch:
         """Start the clock; the model is whole, and no batch was taken yet."""
         self.facts["load_before"] = round(os.getloadavg()[0], 2)
         self.facts["peak_mb"] = memory_mb("VmHWM")
-        self.busy = busy_seconds()
+        self.busy, self.own = busy_seconds(), own_seconds()
         self.clock = self.began = time.perf_counter()
 
     def feed(self, inputs: Inputs, *, positions: int | None = None) -> None:
@@ -124,6 +124,7 @@ class Watch:
         if len(self.steps) == self.job.steps:
             others = (busy_seconds() - self.busy) / (now - self.began)
             self.facts["others"] = round(max(0.0, others), 3)
+            self.facts["cores"] = round((own_seconds() - self.own) / (now - self.began), 3)
             self.facts["load_after"] = round(os.getloadavg()[0], 2)
             self.facts["peak_mb"] = max(self.facts["peak_mb"], memory_mb("VmHWM"))
 
@@ -189,9 +190,14 @@ def busy_seconds() -> float:
     with open("/proc/stat", encoding="ascii") as file:
         ticks = [int(part) for part in file.readline().split()[1:9]]
     user, nice, system, _, _, irq, softirq, steal = ticks
-    own = os.times()
     busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-    return busy - own.user - own.system - own.children_user - own.children_system
+    return busy - own_seconds()
+
+
+def own_seconds() -> float:
+    """CPU seconds that this process and its ended children used."""
+    own = os.times()
+    return own.user + own.system + own.children_user + own.children_system
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from benchmarks.train_speed.floor import limit_seconds, machine_rate, shapes, st
 from benchmarks.train_speed.guards import GUARDS, distance, faults, parity_fault
 from benchmarks.train_speed.inputs import Inputs, distinct, made_up
 from benchmarks.train_speed.job import Job
+from benchmarks.train_speed.order import by_length
 from benchmarks.train_speed.plot import plot
 from benchmarks.train_speed.raw import add_raw, read_raw, standing, withdraw
 from benchmarks.train_speed.rows import ROWS, SETS, SHORT_SETS, Row, short_rows
@@ -396,7 +397,7 @@ def test_the_plot_has_a_bar_for_each_row(measured: Bench):
 
 def test_every_row_can_be_run():
     names = [row.name for row in ROWS]
-    assert len(names) == len(set(names)) == 21
+    assert len(names) == len(set(names)) == 24
     folder = ROOT / "benchmarks" / "train_speed" / "systems"
     for row in [*ROWS, *short_rows()]:
         assert row.data in SETS and (folder / f"{row.system}.py").is_file()
@@ -404,7 +405,7 @@ def test_every_row_can_be_run():
         assert 0 < row.skipped < row.steps
         if row.system != "tuneloop":
             batch = row.options["per_device_train_batch_size"] * row.options["gradient_accumulation_steps"]
-            assert batch == 16 or row.packed
+            assert batch * row.options.get("processes", 1) == 16 or row.packed
 
 
 def test_a_token_file_comes_back_as_it_was_and_holds_each_document_once(tmp_path: Path):
@@ -429,4 +430,9 @@ def test_the_short_form_measures_two_systems_from_end_to_end(tmp_path: Path):
     records = [json.loads(line) for line in (tmp_path / "raw.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sum("row" in one for one in records) == len(short_rows()) and not [r for r in records if "withdrawn" in r]
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
-    assert text.count("| hf_trainer |") == 3 and text.count("| tuneloop |") == 3
+    assert text.count("| hf_trainer |") == 4 and text.count("| tuneloop |") == 4
+    runs = {one["row"]["variant"]: one["result"] for one in records if "row" in one and one["data"] == "gsm8k"}
+    theirs, ours = ([sorted(step) for step in runs[name]["documents"]] for name in ("micro_grouped", "by_length"))
+    assert theirs == ours == [sorted(step) for step in by_length(TOKENS, 3)]
+    two = runs["micro_two_processes"]
+    assert two["threads"] == 2 and two["peak_mb"] > 1.5 * runs["default"]["peak_mb"]

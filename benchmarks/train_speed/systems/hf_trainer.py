@@ -11,8 +11,17 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.train_speed.job import Job, job_of_this_process, write_result
-from benchmarks.train_speed.systems.trainer import Beside, arguments, dataset, load, lora, states_of, watch_trainer
+from benchmarks.train_speed.job import Job, job_of_this_process
+from benchmarks.train_speed.systems.trainer import (
+    Beside,
+    arguments,
+    dataset,
+    load,
+    lora,
+    states_of,
+    watch_trainer,
+    write_result_of_all,
+)
 from benchmarks.train_speed.watch import Watch
 
 
@@ -36,7 +45,7 @@ def main(job: Job) -> None:
         # large. Said so, it divides by the accumulation steps.
         trainer.model_accepts_loss_kwargs = False
     trainer.train()
-    write_result(job, watch.result(states_of(models[0])))
+    write_result_of_all(job, watch.result(states_of(models[0])))
 
 
 if __name__ == "__main__":

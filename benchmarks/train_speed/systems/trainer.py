@@ -12,7 +12,8 @@ from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Trainer, TrainerCallback
 
-from benchmarks.train_speed.job import TARGETS, Job
+from benchmarks.train_speed.job import PROCESSES, TARGETS, Job, write_result
+from benchmarks.train_speed.ranks import merged
 from benchmarks.train_speed.start import put_start
 from benchmarks.train_speed.tokens import TokenFile
 from benchmarks.train_speed.watch import Inputs, Watch
@@ -66,7 +67,19 @@ def arguments(job: Job) -> dict[str, Any]:
         "eval_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True,
         "train_sampling_strategy": "sequential", "bf16": False,
     }  # fmt: skip
-    return plain | job.options
+    return plain | {name: value for name, value in job.options.items() if name != PROCESSES}
+
+
+def write_result_of_all(job: Job, result: dict[str, Any]) -> None:
+    """Write the result; where several processes train, the first one writes what all saw."""
+    if not torch.distributed.is_initialized():
+        write_result(job, result)
+        return
+    ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(ranks, result)
+    if torch.distributed.get_rank() == 0:
+        write_result(job, merged(ranks))
+    torch.distributed.destroy_process_group()
 
 
 def dataset(tokens: TokenFile) -> Dataset:

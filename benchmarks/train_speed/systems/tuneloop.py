@@ -9,6 +9,8 @@ share_one_heap()  # first of all, as the command does
 
 import contextlib
 import threading
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,8 @@ def main(job: Job) -> None:
         "lr_scheduler_type": "linear", "warmup_steps": 0, "num_train_epochs": 1, "max_grad_norm": 1.0,
         "logging_steps": 10**6, "report_to": [],
     }  # fmt: skip
-    examples = in_order(tokens, job.horizon * job.documents_per_step)
+    numbers = range(job.horizon * job.documents_per_step) if job.order is None else chain.from_iterable(job.order)
+    examples = in_order(tokens, list(numbers))
     folder = Path(job.folder)
     asked = TuneloopJob(
         tokens.task, examples, Train(**settings | options), SEED, tokens.pad, folder, "bench", reader
@@ -75,10 +78,10 @@ def build(job: Job, tokens: TokenFile) -> tuple[Any, nn.Module]:
     return network, model
 
 
-def in_order(tokens: TokenFile, count: int) -> list[Example]:
-    """The first `count` documents, placed so that the loop, which shuffles, takes them as they stand in the file."""
-    placed: list[Example | None] = [None] * count
-    for number, place in enumerate(epoch_order(count, SEED, 0)):
+def in_order(tokens: TokenFile, numbers: Sequence[int]) -> list[Example]:
+    """These documents, placed so that the loop, which shuffles, takes them in this order."""
+    placed: list[Example | None] = [None] * len(numbers)
+    for number, place in zip(numbers, epoch_order(len(numbers), SEED, 0), strict=True):
         document = tokens.documents[number]
         ids = document.ids
         placed[place] = Example(str(number), ids, document.labels, document.target, length=len(ids))
