@@ -34,7 +34,9 @@ def one_by_one(qkv: torch.Tensor, lengths: list[int], *, causal: bool) -> torch.
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("lengths", [[5], [7, 7, 7], [20, 19, 15, 3, 2, 1], [1, 1], [3, 30, 4, 29], [300, 256, 193, 5], [191, 190]])
+@pytest.mark.parametrize(
+    "lengths", [[5], [7, 7, 7], [20, 19, 15, 3, 2, 1], [1, 1], [3, 30, 4, 29], [300, 256, 193, 5], [191, 190]]
+)
 def test_result_and_gradient_are_those_of_each_document_alone(lengths: list[int], causal: bool):
     torch.manual_seed(1)
     qkv = torch.randn(sum(lengths), WIDTH, requires_grad=True)

@@ -199,7 +199,8 @@ class DocumentAttention(torch.autograd.Function):
         for group, stripes in zip(layout.groups, layout.stripes, strict=True):
             some = [next(left) for _ in stripes]
             (found,), (d_found,) = _split(result, group, heads), _split(grads[0], group, heads)
-            whole = _attend_back(stripes, d_found, *_split(qkv, group, heads, kv_heads), found, some)
+            q, k, v = _split(qkv, group, heads, kv_heads)
+            whole = _attend_back(stripes, d_found, q, k, v, found, some)
             d_qkv[group.rows] = _from_grid(whole.flatten(2), group)
         rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
         return d_qkv, None, None, None
@@ -211,9 +212,7 @@ _attend_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_ba
 
 def _attend_in(stripes: Sequence[Stripe], q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Attention of (n, heads, L, d) queries: (n, L, heads, d), and log of the softmax's denominators of each stripe."""
-    parts = [
-        _attend(one.queries(q), one.keys(k), one.keys(v), 0.0, one.causal, attn_mask=one.mask) for one in stripes
-    ]
+    parts = [_attend(one.queries(q), one.keys(k), one.keys(v), 0.0, one.causal, attn_mask=one.mask) for one in stripes]
     found = [part.transpose(1, 2) for part, _ in parts]
     return found[0] if len(found) == 1 else torch.cat(found, 1), [mass for _, mass in parts]
 
