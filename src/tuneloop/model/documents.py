@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tuneloop.examples.batch import send
+
 LIKE = 0.8  # a document at least this share of the longest one's length goes into its group ...
 SHORT = 8  # ... and so does one that is at most this many tokens shorter: another call costs more
 
@@ -44,15 +46,20 @@ class Layout:
 
     Attributes:
         groups: The groups, in the order of the tokens.
-        cos: (T, 1, d/2) float32, of each token's position in its document.
+        cos: (T, 1, d/2), in the dtype of the states, of each token's position in its document.
         sin: The same.
         causal: Whether a token sees only what stands before it.
+        ends: (B + 1,) int32, where documents begin and end, for a call over all of them (varlen.py); then there are
+            no groups.
+        longest: Tokens of the longest document, beside `ends`.
     """
 
     groups: Sequence[Group]
     cos: Tensor
     sin: Tensor
     causal: bool
+    ends: Tensor | None = None
+    longest: int = 0
 
     def mask(self, group: Group) -> Tensor | None:
         """What is added to the scores: -inf at the filling, where tokens would see it."""
@@ -82,8 +89,9 @@ def _group(lengths: tuple[int, ...], start: int, device: torch.device | str) -> 
     rows = slice(start, start + sum(lengths))
     if min(lengths) == longest:
         return Group(rows, longest, lengths, None, None)
-    there = torch.arange(longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]  # (n, L)
-    return Group(rows, longest, lengths, there.flatten().nonzero().squeeze(1), score_mask(there))
+    there = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]  # (n, L), on the host: no device waits for it
+    places, mask = there.flatten().nonzero().squeeze(1), score_mask(there)
+    return Group(rows, longest, lengths, send(places, device), send(mask, device))
 
 
 def score_mask(there: Tensor) -> Tensor:
@@ -136,7 +144,7 @@ class DocumentAttention(torch.autograd.Function):
         for group in layout.groups:
             q, k, v = _split(qkv, group, heads, kv_heads)
             found, mass = _attend(q, k, v, 0.0, layout.causal, attn_mask=layout.mask(group))  # (n, heads, L, d)
-            result[group.rows] = _from_grid(found.transpose(1, 2).flatten(2), group)
+            result[group.rows] = from_grid(found.transpose(1, 2).flatten(2), group)
             masses.append(mass)  # log of each softmax's denominator, (n, heads, L)
         ctx.save_for_backward(qkv, result, *masses)
         ctx.layout, ctx.heads, ctx.kv_heads = layout, heads, kv_heads
@@ -155,7 +163,7 @@ class DocumentAttention(torch.autograd.Function):
                 d_found, q, k, v, found, mass, 0.0, layout.causal, attn_mask=layout.mask(group)
             )  # (n, heads, L, d) each
             whole = torch.cat([part.transpose(1, 2) for part in parts], 2).flatten(2)  # (n, L, width)
-            d_qkv[group.rows] = _from_grid(whole, group)
+            d_qkv[group.rows] = from_grid(whole, group)
         rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
         return d_qkv, None, None, None
 
@@ -167,7 +175,7 @@ _attend_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_ba
 def _split(rows: Tensor, group: Group, heads: int, kv_heads: int = 0) -> Sequence[Tensor]:
     """The group's queries, and its keys and values where there are kv_heads: (n, heads, L, d) each."""
     parts = [heads, kv_heads, kv_heads] if kv_heads else [heads]
-    grid = _to_grid(rows[group.rows], group).unflatten(-1, (sum(parts), -1))  # (n, L, all heads, d)
+    grid = to_grid(rows[group.rows], group).unflatten(-1, (sum(parts), -1))  # (n, L, all heads, d)
     return [part.transpose(1, 2) for part in grid.split(parts, 2)]
 
 
@@ -181,7 +189,7 @@ def rotate(packed: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
     second.mul_(cos).addcmul_(old, sin)
 
 
-def _to_grid(rows: Tensor, group: Group) -> Tensor:
+def to_grid(rows: Tensor, group: Group) -> Tensor:
     """(tokens, width) -> (n, L, width); a view where the group has no holes."""
     shape = (len(group.lengths), group.longest, rows.shape[1])
     if group.places is None:
@@ -190,7 +198,7 @@ def _to_grid(rows: Tensor, group: Group) -> Tensor:
     return grid.index_copy_(0, group.places, rows).view(shape)
 
 
-def _from_grid(grid: Tensor, group: Group) -> Tensor:
+def from_grid(grid: Tensor, group: Group) -> Tensor:
     """(n, L, width) -> (tokens, width)."""
     flat = grid.flatten(0, 1)
     return flat if group.places is None else flat.index_select(0, group.places)
