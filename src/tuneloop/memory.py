@@ -8,6 +8,10 @@ import gc
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 M_ARENA_MAX = -8  # of malloc.h
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -69,6 +73,15 @@ def peak_memory_mb(device: str = "cpu") -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def memory_mb() -> float:
+    """Memory in use now, MB (2**20 bytes): the GPU's peak where there is one, else the process's resident set."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096 / 2**20
+
+
 def system_memory() -> dict[str, int]:
     """Bytes by the names that Linux gives them (man 5 proc_meminfo), MemTotal for one; empty elsewhere."""
     lines = MEMORY.read_text(encoding="ascii").splitlines() if MEMORY.exists() else []
@@ -79,3 +92,16 @@ def system_memory() -> dict[str, int]:
 def available_memory() -> int | None:
     """Bytes that a process can take without pushing others out, as Linux estimates them; None elsewhere."""
     return system_memory().get("MemAvailable")
+
+
+def free_on_gpu(device: torch.device) -> int | None:
+    """Bytes that tensors can still take on a GPU, those that torch holds without need included; None elsewhere.
+
+    Asks the driver, and does not wait for what runs on the device.
+    """
+    if device.type != "cuda":
+        return None
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

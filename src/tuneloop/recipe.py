@@ -111,8 +111,8 @@ class Train(Section):
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Accumulation steps in one optimiser step; the loss is normalised over all their tokens."""
     tokens_per_micro_batch: int | None = Field(default=None, ge=8)
-    """Tokens that go through the model at once, a longer row alone; None: 512 on the fast path, else 256 padded ones
-    on a CPU and 8192 on a GPU. Smaller needs less memory; the gradient is the same."""
+    """Tokens that go through the model at once, a longer row alone; None: 8192 on a GPU, on a CPU 512 on the
+    fast path, else 256 padded ones. Smaller needs less memory; the gradient is the same."""
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak learning rate of AdamW."""
     head_learning_rate: float | None = Field(default=None, gt=0)

@@ -59,8 +59,8 @@ def test_forward_and_gradients_are_those_of_the_modules(stack: str, halved: bool
     with torch.no_grad():
         y, low = joined.forward(x)
         close(y, wanted.detach())
-        dx, found = joined.backward(x, low, dy, need_x=True)
-        none, same = joined.backward(x, low, dy, need_x=False)
+        dx, found = joined.backward(x, low, [dy], need_x=True)
+        none, same = joined.backward(x, low, [dy], need_x=False)
     assert none is None
     close(dx, wanted_grads[0])
     assert len(found) == len(same) == len(joined.tensors) == 4 * len(modules)

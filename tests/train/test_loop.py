@@ -12,11 +12,13 @@ from tests.tiny_training import (
     examples_of,
     lora_settings,
     make_job,
+    network_of,
     small,
     weights_of,
 )
 from torch import nn
 from torch.nn.functional import cross_entropy, linear
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from tuneloop.errors import RecipeError, TrainError
@@ -24,6 +26,7 @@ from tuneloop.examples.batch import epoch_order
 from tuneloop.infer.held_out import held_out_figures
 from tuneloop.model.adapt import METHODS
 from tuneloop.model.heads import Classifier
+from tuneloop.model.reader import choose_reader
 from tuneloop.train import loop
 from tuneloop.train.loop import check_trackers, train
 
@@ -318,3 +321,41 @@ def test_another_tracker_is_found_by_its_name(tmp_path, monkeypatch):
     assert told[0] == (-1, {"tuneloop": True})
     assert [step for step, _ in told[1:]] == [line["step"] for line in logged] == [1, 2]
     assert [values["loss"] for _, values in told[1:]] == [line["loss"] for line in logged]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_looks_at_the_device_once(task, tmp_path, monkeypatch):
+    """No value is fetched while gradients add up, and one list of three before the update.
+
+    On a GPU each fetch would wait for it. tests/model/test_decoder_gpu.py shows the same of the model itself.
+    """
+    fetched: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.equal):
+                fetched.append(str(function))
+            return function(*args, **kwargs or {})
+
+    counts: dict[int, int] = {}
+    figures, step = loop._Run._figures, loop._Run.one_step
+
+    def watched(run, bar):
+        fetched.clear()
+        with Watch():
+            step(run, bar)
+        counts[run.state.step] = len(fetched)
+
+    def counted(run, *args):
+        fetched.append("figures")
+        return figures(run, *args)
+
+    monkeypatch.setattr(loop._Run, "one_step", watched)
+    monkeypatch.setattr(loop._Run, "_figures", counted)
+    model = network(task)
+    job = make_job(task, examples_of(task, [9] * 20), tmp_path, tokens_per_micro_batch=18)
+    object.__setattr__(job, "reader", choose_reader(network_of(model), fast=True))
+    train(model, job, validate=None)
+    assert len(counts) == 5 and counts[1] > 1 < counts[3]  # the first gradients are checked, and that weights moved
+    allowed = 2 if task == "classification" else 1  # whether a row has no class is asked of the batch, on the host
+    assert all(counts[number] <= 1 + 2 * (allowed - 1) for number in (2, 4, 5)), counts

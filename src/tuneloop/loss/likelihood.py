@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tuneloop.examples.encode import IGNORED
 
 CHUNK = 128  # rows of logits held at once: 128 x 49,152 x 4 bytes = 25 MB
+GPU_CHUNK_BYTES = 2**30  # of float32 logits held at once on a GPU, where few rows would leave most of it idle
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -39,10 +40,11 @@ class LinearCrossEntropy(torch.autograd.Function):
         d_states = torch.zeros_like(states) if need_states else None
         d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device) if need_head else None
         total = torch.zeros((), dtype=torch.float32, device=states.device)
-        for start in range(0, len(states), CHUNK):
-            rows = slice(start, start + CHUNK)
+        chunk = _rows_at_once(head)
+        for start in range(0, len(states), chunk):
+            rows = slice(start, start + chunk)
             x, target, weight = states[rows], targets[rows], weights[rows, None]
-            logits = (x @ head.T).float()  # (n, V)
+            logits = _logits(x, head)  # (n, V)
             picked = logits.gather(1, target[:, None])
             top = logits.amax(1, keepdim=True)
             powers = logits.sub_(top).exp_()
@@ -66,6 +68,17 @@ class LinearCrossEntropy(torch.autograd.Function):
         d_states = None if ctx.d_states is None else ctx.d_states * grad.to(ctx.d_states.dtype)
         d_head = None if ctx.d_head is None else (ctx.d_head * grad).to(ctx.head_dtype)
         return d_states, d_head, None, None
+
+
+def _rows_at_once(head: Tensor) -> int:
+    return max(CHUNK, GPU_CHUNK_BYTES // (4 * len(head))) if head.is_cuda else CHUNK
+
+
+def _logits(x: Tensor, head: Tensor) -> Tensor:
+    """x @ head.T, (n, V), float32; on a GPU the sums stay float32, elsewhere they are rounded to x's dtype first."""
+    if x.is_cuda and x.dtype == torch.bfloat16:
+        return torch.mm(x, head.T, out_dtype=torch.float32)
+    return (x @ head.T).float()
 
 
 def predicted_tokens(labels: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """The objectives: LOSSES maps a task to the function that sums its loss over a batch.
 
 An entry takes `(model, batch, read)` and gives a `LossSum`: sums, not means, so that the loop can divide by
-the weight of the whole optimiser step, whatever the micro-batches and ranks.
+the weight of the whole optimiser step, whatever the micro-batches and ranks. The batch is where the model is,
+or with `read` on the host.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tuneloop.errors import ShapeError
-from tuneloop.examples.batch import Batch
+from tuneloop.examples.batch import Batch, send
 from tuneloop.loss.likelihood import LinearCrossEntropy, predicted_tokens
 from tuneloop.model.heads import Classifier, Read, base_model, network_of, padded_states
 
@@ -49,9 +50,10 @@ def classification_loss(model: nn.Module, batch: Batch, read: Read | None = None
     if bool((batch.targets < 0).any()):
         raise ShapeError("classification_loss: a row without a known class cannot be trained on", got="target -1")
     logits = model(batch.input_ids, batch.attention_mask, read)  # (B, C)
-    losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")  # (B,)
-    right = (logits.argmax(1) == batch.targets).float()
-    return LossSum((losses * batch.weights).sum(), batch.weights.sum(), (right * batch.weights).sum().detach())
+    targets, weights = send(batch.targets, logits.device), send(batch.weights, logits.device)
+    losses = nn.functional.cross_entropy(logits, targets, reduction="none")  # (B,)
+    right = (logits.argmax(1) == targets).float()
+    return LossSum((losses * weights).sum(), weights.sum(), (right * weights).sum().detach())
 
 
 def generation_loss(model: nn.Module, batch: Batch, read: Read | None = None) -> LossSum:
@@ -67,6 +69,7 @@ def generation_loss(model: nn.Module, batch: Batch, read: Read | None = None) ->
     # (N, D)
     states = read(ids, mask, True, wanted) if read else padded_states(network, ids, mask, causal=True)[wanted]
     weights = batch.weights.float()[:, None].expand_as(wanted)[wanted]
+    targets, weights = send(targets, states.device), send(weights, states.device)
     head = base_model(network).get_output_embeddings()
     loss: Tensor = LinearCrossEntropy.apply(states, head.weight, targets, weights)  # type: ignore[no-untyped-call]
     return LossSum(loss, weights.sum(), torch.zeros_like(loss))

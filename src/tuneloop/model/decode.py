@@ -161,7 +161,7 @@ class CachedDecoder:
         self, ids: Tensor, positions: Tensor, attend: Callable[[int, Tensor], Tensor], wanted: Tensor | None
     ) -> Tensor:
         """Blocks, norm and head over (T,) new tokens; only of the `wanted` rows where they are not all."""
-        x = self._embedding(ids).float()
+        x = self._embedding(ids)
         cos, sin = rotary_turns(self._rotary, x, positions)
         for number, layer in enumerate(self._layers):
             qkv = layer.qkv(layer.before(x))
@@ -254,6 +254,9 @@ def why_not_decode(model: PreTrainedModel | PeftModel) -> str:
     """Why `CachedDecoder` would not answer as `model` does; "" where it does."""
     if reason := why_not(model):
         return reason
+    device = next(base_model(model).parameters()).device
+    if device.type != "cpu":
+        return f"it runs on {device.type}; our engine runs on CPUs so far"
     head = base_model(model).get_output_embeddings()
     return "" if type(head) is nn.Linear else f"its language head is a {type(head).__name__}"
 

@@ -8,8 +8,9 @@ The weights stay in the transformers (and PEFT) modules; this file only computes
 merging know nothing of it. Each step is an autograd function that saves its input and recomputes what is cheap:
 about half of what the modules keep. A step whose input and weights need no gradient keeps nothing.
 
-It computes what LlamaModel and Qwen2Model compute in float32, without dropout (tests/model/test_decoder.py: states,
-loss, every gradient, and training over several steps). `why_not` says why where it does not apply.
+It computes what LlamaModel and Qwen2Model compute without dropout, in the dtype and on the device of their weights
+(tests/model/test_decoder.py: states, loss, every gradient, and training over several steps). `why_not` says why where
+it does not apply. Blocks are computed twice only where the memory of a GPU asks for it (room.py).
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from tuneloop.model.documents import DocumentAttention, Layout, make_groups, rotary_turns
+from tuneloop.examples.batch import send
+from tuneloop.model.documents import Layout, rotary_turns
 from tuneloop.model.heads import base_model, body
+from tuneloop.model.pointwise import fused, gated, gated_again, norm, norm_again
 from tuneloop.model.projection import Projection, Scratch
+from tuneloop.model.room import Room, block_bytes
+from tuneloop.model.varlen import attend, make_layout, why_not_at_once
 
 KINDS = ("llama", "qwen2")
 GROWING_ROPE = ("dynamic", "longrope")  # their angles depend on the longest text seen
@@ -46,6 +52,7 @@ class Decoder:
         self.norm: nn.Module = stack.norm
         scratch = Scratch()
         self.blocks = [Block(layer, scratch) for layer in stack.layers]
+        self.room = Room(model, [block.bytes_a_token for block in self.blocks])
 
     def states(
         self, input_ids: Tensor, lengths: Sequence[int], *, causal: bool = True, wanted: Tensor | None = None
@@ -53,21 +60,33 @@ class Decoder:
         """The last layer's states, after the final norm.
 
         Args:
-            input_ids: (T,) int64, documents end to end; those of like length best beside each other.
+            input_ids: (T,) int64, documents end to end; those of like length best beside each other. Like `wanted`
+                best on the host: what is computed of them there needs no device to wait for.
             lengths: Tokens of each document; their sum is T.
             causal: Whether a token sees only what stands before it in its document, or all of it.
             wanted: (T,) bool, the N tokens whose states are asked for; None: all. The last layer computes no others.
 
         Returns:
-            (N, D) float32.
+            (N, D), in the weights' dtype.
         """
-        x = self.embedding(input_ids).float()
-        positions = torch.cat([torch.arange(length, device=x.device) for length in lengths])
-        layout = Layout(make_groups(lengths, x.device), *rotary_turns(self.rotary, x, positions), causal)
+        device = next(self.embedding.parameters()).device
+        places = None if wanted is None else send(wanted.nonzero().squeeze(1), device)
+        positions = send(torch.cat([torch.arange(length) for length in lengths]), device)
+        x = self.embedding(send(input_ids, device))
+        layout = make_layout(lengths, *rotary_turns(self.rotary, x, positions), causal=causal)
+        run = _twice if self.room.asks_for_checkpoints(x) else Block.__call__
         for block in self.blocks[:-1]:
-            x = block(x, layout)
-        x = self.blocks[-1](x, layout, None if wanted is None else wanted.nonzero().squeeze(1))
+            x = run(block, x, layout)
+        x = run(self.blocks[-1], x, layout, places)
         return cast(Tensor, self.norm(x))
+
+
+def _twice(block: Block, *inputs: Any) -> Tensor:
+    """The block, of which only the input is kept: it is computed again on the way back. Nothing in it is random.
+
+    Source: Chen et al. 2016, arXiv:1604.06174, section 4.
+    """
+    return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False))
 
 
 class Block:
@@ -83,11 +102,20 @@ class Block:
         self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], scratch)
         self.down = Projection([mlp.down_proj], scratch)
 
+    @property
+    def bytes_a_token(self) -> int:
+        """Bytes that the block keeps of a token for the way back."""
+        projections = (self.qkv, self.out, self.gate_up, self.down)
+        return block_bytes(
+            hidden=self.qkv.inside, packed=self.qkv.width, attended=self.out.inside, gate_up=self.gate_up.width,
+            rank=sum(one.rank for one in projections), heads=self.heads, size=self.norms[0].weight.element_size(),
+        )  # fmt: skip
+
     def __call__(self, x: Tensor, layout: Layout, wanted: Tensor | None = None) -> Tensor:
         """(T, D) -> (T, D), or (N, D) at the N places in `wanted`: the others only serve as keys and values."""
         before, after = self.norms
         qkv = _apply(NormProject, x, before.weight, before.variance_epsilon, self.qkv, *self.qkv.tensors)
-        attended = _apply(DocumentAttention, qkv, layout, self.heads, self.kv_heads)
+        attended = attend(qkv, layout, self.heads, self.kv_heads)
         if wanted is not None:
             attended, x = attended.index_select(0, wanted), x.index_select(0, wanted)
         x = _apply(ProjectAdd, attended, x, self.out, *self.out.tensors)
@@ -100,29 +128,34 @@ def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Tensor:
 
 
 class NormProject(torch.autograd.Function):
-    """project(norm(x)): (T, D) -> (T, width). Saves x and one number a row."""
+    """project(norm(x)): (T, D) -> (T, width), or each part's columns by themselves (`pointwise.fused`).
+
+    Saves x and one number a row.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, projection: Projection, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, eps: float, projection: Projection, *tensors: Tensor
+    ) -> Tensor | tuple[Tensor, ...]:
         """Normalise and project; `tensors` are the projection's own, named so that autograd sees them."""
         del tensors
-        scale = _inverse_rms(x, eps)
-        y, low = projection.forward((x * scale).mul_(weight))
+        normed, scale = norm(x, weight, eps)
+        y, low = projection.apart(normed) if fused(x) else projection.forward(normed)
         ctx.save_for_backward(x, weight, scale)
-        # Not saved as the others are: it lies beside y in one buffer, which attention turns in place.
-        ctx.projection, ctx.low = projection, low
-        return y
+        # Not saved as the others are: it may lie beside y in one buffer, which attention turns in place.
+        ctx.eps, ctx.projection, ctx.low = eps, projection, low
+        return y if isinstance(y, Tensor) else tuple(y)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the norm's weight and the projection's tensors."""
         x, weight, scale = ctx.saved_tensors
-        need_x, need_weight = ctx.needs_input_grad[:2]
-        unit = x * scale
-        dy, found = ctx.projection.backward(unit * weight, ctx.low, grads[0], need_x=need_x or need_weight)
+        needs = ctx.needs_input_grad[:2]
+        normed, back = norm_again(x, weight, ctx.eps, scale, needs)
+        dy, found = ctx.projection.backward(normed, ctx.low, grads, need_x=any(needs))
+        del normed
         ctx.low = None  # and with it the buffer, which would live as long as the loss does
-        dx = _norm_backward(dy, unit, weight, scale) if need_x else None
-        d_weight = (dy * unit).sum(0) if need_weight else None
+        dx, d_weight = (None, None) if dy is None else back(dy)
         return dx, d_weight, None, None, *found
 
 
@@ -143,15 +176,12 @@ class ProjectAdd(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the residual and the projection's tensors."""
         x, low = ctx.saved_tensors
-        dx, found = ctx.projection.backward(x, low, grads[0], need_x=ctx.needs_input_grad[0])
+        dx, found = ctx.projection.backward(x, low, grads, need_x=ctx.needs_input_grad[0])
         return dx, grads[0] if ctx.needs_input_grad[1] else None, None, *found
 
 
 class GatedMlp(torch.autograd.Function):
-    """x + down(silu(gate) * up), with gate, up = project(norm(x)). Saves x, one number a row, gate and up.
-
-    Source: Shazeer 2020, arXiv:2002.05202, eq. 6 (SwiGLU).
-    """
+    """x + down(silu(gate) * up), with gate, up = project(norm(x)). Saves x, one number a row, gate and up."""
 
     @staticmethod
     def forward(
@@ -159,47 +189,29 @@ class GatedMlp(torch.autograd.Function):
     ) -> Tensor:
         """The MLP with its norm and residual."""
         del tensors
-        scale = _inverse_rms(x, eps)
-        both, low = gate_up.forward((x * scale).mul_(weight))  # (T, 2 F)
-        gate, up = both.chunk(2, 1)
-        y, low_down = down.forward(nn.functional.silu(gate).mul_(up))
-        ctx.save_for_backward(x, weight, scale, both, low, low_down)
-        ctx.gate_up, ctx.down = gate_up, down
+        normed, scale = norm(x, weight, eps)
+        (gate, up), low = gate_up.apart(normed)  # (T, F) each
+        del normed
+        y, low_down = down.forward(gated(gate, up))
+        ctx.save_for_backward(x, weight, scale, gate, up, low, low_down)
+        ctx.eps, ctx.gate_up, ctx.down = eps, gate_up, down
         return y.add_(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the norm's weight and both projections' tensors."""
-        x, weight, scale, both, low, low_down = ctx.saved_tensors
-        need_x, need_weight = ctx.needs_input_grad[:2]
-        gate, up = both.chunk(2, 1)
-        active = nn.functional.silu(gate)
-        d_inner, d_down = ctx.down.backward(active * up, low_down, grads[0], need_x=True)
-        d_both = torch.empty_like(both)
-        d_gate, d_up = d_both.chunk(2, 1)
-        torch.mul(d_inner, active, out=d_up)
-        torch.ops.aten.silu_backward.grad_input(d_inner.mul_(up), gate, grad_input=d_gate)
-        unit = x * scale
-        dy, d_gate_up = ctx.gate_up.backward(unit * weight, low, d_both, need_x=need_x or need_weight)
-        dx = _norm_backward(dy, unit, weight, scale).add_(grads[0]) if need_x else None
-        d_weight = (dy * unit).sum(0) if need_weight else None
-        return dx, d_weight, None, None, None, *d_gate_up, *d_down
-
-
-def _inverse_rms(x: Tensor, eps: float) -> Tensor:
-    """1 / sqrt(mean of squares + eps) of each row, (T, 1)."""
-    length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)  # reads x once, and makes no squares
-    return length.square_().div_(x.shape[1]).add_(eps).rsqrt_()
-
-
-def _norm_backward(dy: Tensor, unit: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of x through unit * weight, unit = x * scale(x), (T, D).
-
-    Source: Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4, differentiated.
-    """
-    d_unit = dy * weight
-    along = (d_unit * unit).mean(1, keepdim=True)
-    return d_unit.addcmul_(unit, along, value=-1).mul_(scale)
+        x, weight, scale, gate, up, low, low_down = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:2]
+        inner, through = gated_again(gate, up)
+        d_inner, d_down = ctx.down.backward(inner, low_down, grads, need_x=True)
+        del inner
+        d_both = through(d_inner)
+        del through, d_inner
+        normed, back = norm_again(x, weight, ctx.eps, scale, needs)
+        dy, d_gate_up = ctx.gate_up.backward(normed, low, d_both, need_x=any(needs))
+        del normed, d_both
+        dx, d_weight = (None, None) if dy is None else back(dy)
+        return None if dx is None else dx.add_(grads[0]), d_weight, None, None, None, *d_gate_up, *d_down
 
 
 # -- whether it applies ---------------------------------------------------------------------------------------
@@ -211,11 +223,8 @@ def why_not(model: PreTrainedModel | PeftModel) -> str:
     config: Any = network.config
     if config.model_type not in KINDS:
         return f"its architecture is {config.model_type}; the padding-free decoder knows {' and '.join(KINDS)}"
-    parameter = next(network.parameters())
-    if parameter.device.type != "cpu":
-        return f"it runs on {parameter.device.type}; the padding-free decoder runs on CPUs so far"
-    if network.get_input_embeddings().weight.dtype != torch.float32:
-        return "its weights are not float32"
+    if reason := _why_not_here(network):
+        return reason
     if config.hidden_act != "silu":
         return f"its activation is {config.hidden_act}"
     if config.attention_dropout:
@@ -225,6 +234,26 @@ def why_not(model: PreTrainedModel | PeftModel) -> str:
     if any(kind != "full_attention" for kind in config.to_dict().get("layer_types") or []):
         return "some of its layers see only a window"
     return _why_not_adapters(network)
+
+
+def _why_not_here(network: PreTrainedModel) -> str:
+    """Why the decoder does not run on the weights' device, or in their dtype; "" where it does."""
+    weight = network.get_input_embeddings().weight
+    device, dtype = weight.device, weight.dtype
+    if device.type == "cpu":
+        return "" if dtype == torch.float32 else "its weights are not float32"  # others are slow there
+    if device.type != "cuda":
+        return f"it runs on {device.type}; the padding-free decoder runs on CPUs and CUDA"
+    if dtype not in (torch.float32, torch.bfloat16):
+        return f"its weights are {dtype}, not float32 or bfloat16"
+    if any(p.dtype != dtype for name, p in body(network).named_parameters() if ".lora_" not in name):
+        return f"some of its weights are not {dtype} as its embedding is"
+    return why_not_at_once(_head_size(network), device) if dtype == torch.bfloat16 else ""
+
+
+def _head_size(network: PreTrainedModel) -> int:
+    config: Any = network.config
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _why_not_adapters(network: PreTrainedModel) -> str:

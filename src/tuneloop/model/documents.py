@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tuneloop.examples.batch import send
+
 SPARE = 2_000  # pairs of tokens that filling may add to a group: another call costs about as much (0.25 ms)
 STRIPE = 128  # queries of one call in a long document, which so skips most keys that a causal mask hides
 LONG = 192  # tokens from which a document is cut into stripes: below, more calls cost what fewer keys save
@@ -74,15 +76,20 @@ class Layout:
 
     Attributes:
         groups: The groups, in the order of the tokens.
-        cos: (T, 1, d/2) float32, of each token's position in its document.
+        cos: (T, 1, d/2), in the dtype of the states, of each token's position in its document.
         sin: The same.
         causal: Whether a token sees only what stands before it.
+        ends: (B + 1,) int32, where documents begin and end, for a call over all of them (varlen.py); then there are
+            no groups.
+        longest: Tokens of the longest document, beside `ends`.
     """
 
     groups: Sequence[Group]
     cos: Tensor
     sin: Tensor
     causal: bool
+    ends: Tensor | None = None
+    longest: int = 0
 
     @cached_property
     def stripes(self) -> list[list[Stripe]]:
@@ -130,8 +137,9 @@ def _group(lengths: tuple[int, ...], start: int, device: torch.device | str) -> 
     rows = slice(start, start + sum(lengths))
     if min(lengths) == longest:
         return Group(rows, longest, lengths, None, None)
-    there = torch.arange(longest, device=device)[None] < torch.tensor(lengths, device=device)[:, None]  # (n, L)
-    return Group(rows, longest, lengths, there.flatten().nonzero().squeeze(1), score_mask(there))
+    there = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]  # (n, L), on the host: no device waits for it
+    places, mask = there.flatten().nonzero().squeeze(1), score_mask(there)
+    return Group(rows, longest, lengths, send(places, device), send(mask, device))
 
 
 def score_mask(there: Tensor) -> Tensor:
@@ -183,7 +191,7 @@ class DocumentAttention(torch.autograd.Function):
         result, masses = qkv.new_empty(len(qkv), heads * size), []
         for group, stripes in zip(layout.groups, layout.stripes, strict=True):
             found, some = _attend_in(stripes, *_split(qkv, group, heads, kv_heads))  # (n, L, heads, d)
-            result[group.rows] = _from_grid(found.flatten(2), group)
+            result[group.rows] = from_grid(found.flatten(2), group)
             masses += some
         ctx.save_for_backward(qkv, result, *masses)
         ctx.layout, ctx.heads, ctx.kv_heads = layout, heads, kv_heads
@@ -201,7 +209,7 @@ class DocumentAttention(torch.autograd.Function):
             (found,), (d_found,) = _split(result, group, heads), _split(grads[0], group, heads)
             q, k, v = _split(qkv, group, heads, kv_heads)
             whole = _attend_back(stripes, d_found, q, k, v, found, some)
-            d_qkv[group.rows] = _from_grid(whole.flatten(2), group)
+            d_qkv[group.rows] = from_grid(whole.flatten(2), group)
         rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
         return d_qkv, None, None, None
 
@@ -241,7 +249,7 @@ def _attend_back(
 def _split(rows: Tensor, group: Group, heads: int, kv_heads: int = 0) -> Sequence[Tensor]:
     """The group's queries, and its keys and values where there are kv_heads: (n, heads, L, d) each."""
     parts = [heads, kv_heads, kv_heads] if kv_heads else [heads]
-    grid = _to_grid(rows[group.rows], group).unflatten(-1, (sum(parts), -1))  # (n, L, all heads, d)
+    grid = to_grid(rows[group.rows], group).unflatten(-1, (sum(parts), -1))  # (n, L, all heads, d)
     return [part.transpose(1, 2) for part in grid.split(parts, 2)]
 
 
@@ -255,7 +263,7 @@ def rotate(packed: Tensor, cos: Tensor, sin: Tensor, heads: int) -> None:
     second.mul_(cos).addcmul_(old, sin)
 
 
-def _to_grid(rows: Tensor, group: Group) -> Tensor:
+def to_grid(rows: Tensor, group: Group) -> Tensor:
     """(tokens, width) -> (n, L, width); a view where the group has no holes."""
     shape = (len(group.lengths), group.longest, rows.shape[1])
     if group.places is None:
@@ -264,7 +272,7 @@ def _to_grid(rows: Tensor, group: Group) -> Tensor:
     return grid.index_copy_(0, group.places, rows).view(shape)
 
 
-def _from_grid(grid: Tensor, group: Group) -> Tensor:
+def from_grid(grid: Tensor, group: Group) -> Tensor:
     """(n, L, width) -> (tokens, width)."""
     flat = grid.flatten(0, 1)
     return flat if group.places is None else flat.index_select(0, group.places)

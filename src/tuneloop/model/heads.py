@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tuneloop.errors import ModelError
+from tuneloop.examples.batch import send
 
 Read = Callable[[Tensor, Tensor, bool, Tensor | None], Tensor]
 """`(input_ids (B, T), attention_mask (B, T), causal, wanted (B, T) or None) -> (N, D)`: states, row after row.
 
-Rows are padded on the right. N are the tokens where the bool `wanted` is true, or all real ones.
+Rows are padded on the right. N are the tokens where the bool `wanted` is true, or all real ones. Best all on the host,
+so that rows are packed there and no device is waited for; the states are where the weights are.
 `model/reader.py` gives one where the modules need not be run as they are.
 """
 
@@ -115,14 +117,15 @@ def mean_of_rows(states: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         states: (R, D), row after row without padding.
-        lengths: (B,) int64 tokens of each row, at least one; their sum is R.
+        lengths: (B,) int64 tokens of each row, at least one; their sum is R. Best on the host (see Read).
 
     Returns:
         (B, D) float32.
     """
-    owner = torch.arange(len(lengths), device=states.device).repeat_interleave(lengths)  # (R,)
-    sums = states.new_zeros(len(lengths), states.shape[1], dtype=torch.float32).index_add(0, owner, states.float())
-    return sums / lengths[:, None]
+    owner = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)  # (R,)
+    sums = states.new_zeros(len(lengths), states.shape[1], dtype=torch.float32)
+    sums = sums.index_add(0, send(owner, states.device), states.float())
+    return sums / send(lengths, states.device)[:, None]
 
 
 def full_attention_mask(attention_mask: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ the adapters' small matrices beside them, so that one product gives both sides:
     forward    [y, x A'] = x [W; A]'              then y_i   += s_i (x A_i') B_i'
     backward   [dx, s dy B] = dy [W, s B]         then dx    += (s dy B) A
 
-Weights in float32 are used where they are, one product each. Adding B A to the weights, as is usual, was measured to
+Weights in the dtype of x are used where they are, one product each; where that is bfloat16, the adapters' float32 is
+rounded when it is used, and their gradients are float32 again. Adding B A to the weights, as is usual, was measured to
 be no faster from 64 to 1,024 rows, and needs a rule for when (docs/decisions.md).
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeGuard, cast
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
@@ -111,77 +112,108 @@ class Projection:
         """Project.
 
         Args:
-            x: (T, in).
+            x: (T, in), float32, or of the weights' dtype.
 
         Returns:
-            y, (T, width) float32, and x A' of every part, (T, R), which `backward` needs.
+            y, (T, width) in x's dtype, and x A' of every part, (T, R), which `backward` needs.
         """
-        y, low = self._through_stack(x) if self._widens else self._through_parts(x)
-        for part, columns, rank in zip(self.parts, y.split(self.sizes, 1), self.ranks, strict=True):
-            if part.up is not None:
-                columns.addmm_(low[:, rank], part.up.T, alpha=part.scale)
+        if x.dtype != torch.float32:
+            apart, low = self.apart(x)
+            return apart[0] if len(apart) == 1 else torch.cat(list(apart), 1), low
+        y, low = self._through_stack(x) if self._widens(x) else self._through_parts(x)
+        columns = y.split(self.sizes, 1)
+        self._add_adapters(columns, low)
+        for part, own in zip(self.parts, columns, strict=True):
             if part.bias is not None:
-                columns.add_(part.bias)
+                own.add_(part.bias)
         return y, low
 
+    def apart(self, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """Project, and give y part by part: in float32 side by side as `forward` lays it, else each by itself.
+
+        Kernels for bfloat16 want what they read to lie in one piece.
+
+        Args:
+            x: As in `forward`.
+
+        Returns:
+            (T, out) of every part, and x A' of every part, (T, R).
+        """
+        if x.dtype == torch.float32:
+            y, low = self.forward(x)
+            return y.split(self.sizes, 1), low
+        # The bias goes into the product, as in the modules: added behind it, the sum would be rounded twice.
+        columns = [nn.functional.linear(x, part.weight, part.bias) for part in self.parts]
+        low = x @ self._downs(x.dtype).T
+        self._add_adapters(columns, low)
+        return columns, low
+
+    def _add_adapters(self, columns: Sequence[Tensor], low: Tensor) -> None:
+        """Add what the adapters give to the columns of each part, in place."""
+        for part, own, rank in zip(self.parts, columns, self.ranks, strict=True):
+            if part.up is not None:
+                own.addmm_(low[:, rank], part.up.to(own.dtype).T, alpha=part.scale)
+
     def backward(
-        self, x: Tensor, low: Tensor, dy: Tensor, *, need_x: bool
+        self, x: Tensor, low: Tensor, dy: Sequence[Tensor], *, need_x: bool
     ) -> tuple[Tensor | None, list[Tensor | None]]:
         """Gradients of `forward`.
 
         Args:
             x: (T, in), what `forward` read.
             low: (T, R), what it gave.
-            dy: (T, width).
+            dy: The gradient of y in one, (T, width), or part by part, (T, out) each.
             need_x: Whether dx is wanted.
 
         Returns:
-            dx or None, and the gradient of each of `tensors`, None where it does not train.
+            dx or None, and the gradient of each of `tensors` in its dtype, None where it does not train.
         """
-        dx, back = self._back(dy, need_x=need_x)
+        whole = torch.cat(list(dy), 1) if len(dy) > 1 and self._widens(x) else dy[0]
+        parts = dy if len(dy) == len(self.parts) else whole.split(self.sizes, 1)
+        dx, back = self._back(whole, parts, need_x=need_x)
         down = back.T @ x if any(_trains(part.down) for part in self.parts) else None  # (R, in)
         found: list[Tensor | None] = []
-        for part, columns, rank in zip(self.parts, dy.split(self.sizes, 1), self.ranks, strict=True):
+        for part, columns, rank in zip(self.parts, parts, self.ranks, strict=True):
             found.append(columns.T @ x if _trains(part.weight) else None)
             found.append(columns.sum(0) if _trains(part.bias) else None)
-            found.append(down[rank] if down is not None and _trains(part.down) else None)
-            found.append(_up_gradient(columns, low[:, rank], part.scale) if _trains(part.up) else None)
+            found.append(down[rank].to(part.down.dtype) if down is not None and _trains(part.down) else None)
+            found.append(_up_gradient(columns, low[:, rank], part) if _trains(part.up) else None)
         return dx, found
 
-    def _back(self, dy: Tensor, *, need_x: bool) -> tuple[Tensor | None, Tensor]:
-        """dx or None, and s dy B of every part, (T, R)."""
-        if need_x and self._widens:
+    def _back(self, dy: Tensor, parts: Sequence[Tensor], *, need_x: bool) -> tuple[Tensor | None, Tensor]:
+        """dx or None, and s dy B of every part, (T, R); `dy` is (T, width) where weights are widened."""
+        if need_x and self._widens(dy):
             dx, back = (dy @ self._beside()).split([self.inside, self.rank], 1)
         else:
             back = dy.new_empty(len(dy), self.rank)
-            for part, columns, rank in zip(self.parts, dy.split(self.sizes, 1), self.ranks, strict=True):
+            for part, columns, rank in zip(self.parts, parts, self.ranks, strict=True):
                 if part.up is not None:
-                    torch.mm(columns, part.up, out=back[:, rank]).mul_(part.scale)
+                    torch.mm(columns, part.up.to(dy.dtype), out=back[:, rank]).mul_(part.scale)
             if not need_x:
                 return None, back
             dx = dy.new_zeros(len(dy), self.inside)
-            for part, columns in zip(self.parts, dy.split(self.sizes, 1), strict=True):
+            for part, columns in zip(self.parts, parts, strict=True):
                 dx.addmm_(columns, part.weight)
-        return (dx.addmm_(back, self._downs()) if self.rank else dx), back
+        return (dx.addmm_(back, self._downs(dy.dtype)) if self.rank else dx), back
 
-    # -- the weights as they are, float32 ---------------------------------------------------------------------
+    # -- the weights as they are ------------------------------------------------------------------------------
 
     def _through_parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = x.new_empty(len(x), self.width)
         for part, columns in zip(self.parts, y.split(self.sizes, 1), strict=True):
             torch.mm(x, part.weight.T, out=columns)
-        return y, x @ self._downs().T
+        return y, x @ self._downs(x.dtype).T
 
-    def _downs(self) -> Tensor:
+    def _downs(self, dtype: torch.dtype) -> Tensor:
         """All A one above the other, (R, in)."""
         downs: list[Tensor] = [part.down for part in self.parts if part.down is not None]
-        return torch.cat(downs) if downs else self.parts[0].weight.new_empty(0, self.inside, dtype=torch.float32)
+        return torch.cat(downs).to(dtype) if downs else self.parts[0].weight.new_empty(0, self.inside, dtype=dtype)
 
     # -- the weights widened from bfloat16 --------------------------------------------------------------------
 
-    @property
-    def _widens(self) -> bool:
-        return any(part.weight.dtype == torch.bfloat16 for part in self.parts)
+    def _widens(self, x: Tensor) -> bool:
+        """Whether weights lie in fewer bits than `x` is computed in."""
+        return x.dtype == torch.float32 and any(part.weight.dtype == torch.bfloat16 for part in self.parts)
 
     def _through_stack(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y, low = (x @ self._above().T).split([self.width, self.rank], 1)
@@ -207,10 +239,11 @@ class Projection:
         return whole
 
 
-def _up_gradient(dy: Tensor, low: Tensor, scale: float) -> Tensor:
-    """s dy' (x A'), (out, r), from the transpose: MKL takes 8 rows 2 to 9 times faster than 8 columns."""
-    return (low.T @ dy).mul_(scale).T.contiguous()
+def _up_gradient(dy: Tensor, low: Tensor, part: Part) -> Tensor:
+    """s dy' (x A'), (out, r), in B's dtype. From its transpose: MKL takes 8 rows 2 to 9 times faster than 8 columns."""
+    dtype = cast(nn.Parameter, part.up).dtype
+    return (low.T @ dy).mul_(part.scale).T.to(dtype).contiguous()
 
 
-def _trains(tensor: Tensor | None) -> bool:
+def _trains(tensor: Tensor | None) -> TypeGuard[Tensor]:
     return tensor is not None and tensor.requires_grad

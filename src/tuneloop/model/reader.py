@@ -53,14 +53,18 @@ def choose_reader(model: PreTrainedModel | PeftModel, *, fast: bool) -> Reader:
         return PLAIN
     if reason := why_not(model):
         return Reader(reason=reason)
-    decoder = Decoder(model)
+    return Reader(packed_read(Decoder(model)))
+
+
+def packed_read(decoder: Decoder) -> Read:
+    """A Read that packs padded rows, and lets `decoder` compute the states."""
 
     def read(input_ids: Tensor, attention_mask: Tensor, causal: bool, wanted: Tensor | None) -> Tensor:
         real = attention_mask.bool()
         chosen = None if wanted is None else wanted[real]
         return decoder.states(input_ids[real], attention_mask.sum(1).tolist(), causal=causal, wanted=chosen)
 
-    return Reader(read)
+    return read
 
 
 @contextlib.contextmanager

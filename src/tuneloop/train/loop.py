@@ -9,6 +9,7 @@ state is explicit and saved, so that a run can stop anywhere and go on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import signal
@@ -30,7 +31,7 @@ from tuneloop.errors import RecipeError, TrainError
 from tuneloop.examples.batch import collate, epoch_order, micro_batches
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LOSSES, LossSum, Objective, step_weight
-from tuneloop.memory import peak_memory_mb, reset_peak_memory
+from tuneloop.memory import memory_mb, peak_memory_mb, reset_peak_memory
 from tuneloop.model.projection import HALVE_FROM
 from tuneloop.model.reader import PLAIN, Reader
 from tuneloop.recipe import Train
@@ -209,6 +210,7 @@ class _Run:
         optimizer = make_optimizer(model, self.settings)
         objective = Objective(model, LOSSES[job.task], job.reader.read)
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.sum_dtype = torch.float64 if self.accelerator.device.type == "cpu" else torch.float32
         ranks = self.accelerator.num_processes
         self.steps_per_epoch = job.steps_per_epoch(ranks)
         self.total_steps = self.steps_per_epoch * self.settings.num_train_epochs
@@ -223,7 +225,8 @@ class _Run:
 
     def _make_workers(self) -> SideBySide | None:
         """Workers for micro-batches side by side; None where they go one after the other."""
-        if not self.job.reader.packed or self.accelerator.num_processes > 1:
+        alone = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu"
+        if not self.job.reader.packed or not alone:
             return None
         return side_by_side(self.model, self._compute, micro_batch_tokens(self.settings, packed=True))
 
@@ -249,19 +252,20 @@ class _Run:
             raise TrainError(
                 f"Step {self.state.step + 1} has no trained token", fix="Check `tuneloop show` for the rows"
             )
-        loss, correct = self._accumulate(rows, total)
+        sums = self._accumulate(rows, total)
         first = self.state.step == self.started_at
         if first:
             check_gradients(self.model)
-        norm = float(self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm))
+        clipped = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm)
+        loss, correct, norm = self._figures(sums, clipped, total)
         check_loss(norm, self.state.step + 1, "gradient's norm")
+        check_loss(loss, self.state.step + 1)
         rate = float(self.schedule.get_last_lr()[0])
         self.optimizer.step()
         self.schedule.step()
         self._clear_gradients(first=first)
         self.state.step += 1
         self.reach += rate
-        check_loss(loss, self.state.step)
         if self.state.step == self.started_at + MOVED_BY_STEP:
             check_moved(self.model, self.first_weights, reach=self.reach)
             self.first_weights = {}
@@ -271,11 +275,11 @@ class _Run:
         bar.advance(1, measure=tokens, note=f"loss {loss:.3f}")
         if self.due(self.settings.logging_steps) or self.state.step == self.total_steps:
             line = self.state.window.line(self.job.task)
-            self.log(line | {"learning_rate": rate, "grad_norm": norm, "memory_mb": _memory_mb()})
+            self.log(line | {"learning_rate": rate, "grad_norm": norm, "memory_mb": memory_mb()})
             self.state.window = Window()
 
-    def _accumulate(self, rows: list[Example], total: float) -> tuple[float, float]:
-        """Add up the step's gradient; gives the step's mean loss and share of right classes."""
+    def _accumulate(self, rows: list[Example], total: float) -> Tensor:
+        """Add up the step's gradient; gives this rank's summed loss and weight of right classes, (2,)."""
         device, ranks = self.accelerator.device, self.accelerator.num_processes
         # Every rank takes part in the reduction of the gradient, one without rows by a row that counts nothing.
         rows = rows or [replace(self.job.examples[0], weight=0.0)]
@@ -285,7 +289,7 @@ class _Run:
         alone, together = self.workers.cut(rows) if self.workers else (micro_batches(rows, tokens, packed=packed), [])
         for index, part in enumerate(alone):
             last = index == len(alone) - 1
-            with self.accelerator.no_sync(self.objective) if not last else _nothing():
+            with self.accelerator.no_sync(self.objective) if not last else contextlib.nullcontext():
                 sums = self._compute(part)
                 # Data-parallel wrappers average over ranks; the step's weight is already summed over them.
                 self.accelerator.backward(sums.loss * (ranks / total))
@@ -294,10 +298,20 @@ class _Run:
         for sums in self.workers.accumulate(together, total) if self.workers else []:
             loss += sums.loss
             correct += sums.correct
-        return self._sum(loss) / total, self._sum(correct) / total
+        return torch.stack([loss, correct])
+
+    def _figures(self, sums: Tensor, norm: Tensor, total: float) -> list[float]:
+        """The step's mean loss, share of right classes and gradient norm: the one place that waits for a GPU."""
+        sums = sums.to(self.sum_dtype)
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums, reduction="sum")
+        loss, correct, length = torch.cat([sums, norm.to(self.sum_dtype)[None]]).tolist()
+        return [loss / total, correct / total, length]
 
     def _compute(self, part: Sequence[Example]) -> LossSum:
-        sums: LossSum = self.objective(collate(part, self.job.pad_token_id).to(self.accelerator.device))
+        batch = collate(part, self.job.pad_token_id)
+        # The padding-free decoder packs rows on the host, and sends no more than the device needs.
+        sums: LossSum = self.objective(batch if self.job.reader.packed else batch.to(self.accelerator.device))
         return sums
 
     def _clear_gradients(self, *, first: bool) -> None:
@@ -313,11 +327,11 @@ class _Run:
                 if parameter.requires_grad:
                     parameter.grad = torch.zeros_like(parameter)
 
-    def _sum(self, value: float | Tensor) -> float:
-        tensor = torch.as_tensor(value, dtype=torch.float64 if self.accelerator.device.type == "cpu" else torch.float32)
+    def _sum(self, value: float) -> float:
         if self.accelerator.num_processes == 1:
-            return float(tensor)
-        return float(self.accelerator.reduce(tensor.to(self.accelerator.device), reduction="sum"))
+            return float(value)
+        tensor = torch.as_tensor(value, dtype=self.sum_dtype, device=self.accelerator.device)
+        return float(self.accelerator.reduce(tensor, reduction="sum"))
 
     def any_rank(self, flag: bool) -> bool:
         """Whether `flag` is set on any rank: they must all stop at the same step."""
@@ -473,19 +487,6 @@ def _accelerator(job: Job) -> Accelerator:
     if trackers:
         accelerator.init_trackers("tuneloop")
     return accelerator
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exception: object) -> None: ...
-
-
-def _memory_mb() -> float:
-    """Memory in use now: the GPU's peak where there is one, else the process's resident set."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096 / 2**20
 
 
 def _cut_log(path: Path, step: int) -> None:
