@@ -3,7 +3,8 @@
     REQUIREMENTS -> <cache>/benchmarks/<system>/{bin/python, installed.json}     or NotInstallable, with pip's reason
 
 Every environment gets the torch of constraints.txt, so that no system wins by its matrix products. What settles on
-the project's other versions is held to them too; LLaMA-Factory brings its own.
+the project's other versions is held to them too; LLaMA-Factory, LitGPT and torchtune bring their own. torchtune 0.6.1
+loads beside that torch with torchao 0.14.1: 0.12.0 wants a part of torch that is gone, 0.16.0 lacks int4_weight_only.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ REQUIREMENTS: dict[str, Requirement] = {
     "llama_factory": Requirement(
         ("llamafactory==0.9.5",), False, removed=("torchvision*", "torchaudio/lib/*.so")
     ),  # both are built for the CUDA torch on PyPI and cannot load beside a CPU build; training on text needs neither
+    "litgpt": Requirement(("litgpt==0.5.13",), False),
+    "torchtune": Requirement(("torchtune==0.6.1", "torchao==0.14.1"), False),
 }
 """Bare names take the version in constraints.txt. tuneloop itself runs in the project's own environment."""
 

@@ -120,7 +120,8 @@ def table(records: Sequence[Record], inputs: Mapping[str, Inputs], tokens: Mappi
         for allocator in dict.fromkeys(one["allocator"] for one in current if one["data"] == data):
             chosen = [one for one in current if one["data"] == data and one["allocator"] == allocator]
             parts += section(data, allocator, chosen, inputs[data], tokens[data])
-    parts += ["## Not measured", "", *(f"- {system}: {reason}" for system, reason in NOT_RUN.items()), ""]
+    if NOT_RUN:
+        parts += ["## Not measured", "", *(f"- {system}: {reason}" for system, reason in NOT_RUN.items()), ""]
     return "\n".join(parts)
 
 

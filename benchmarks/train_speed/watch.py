@@ -25,7 +25,10 @@ from benchmarks.train_speed.tokens import IGNORED, read_tokens
 
 Inputs = Mapping[str, Any]
 Place = tuple[int, int, int]  # row, first token, one past the last
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "llamafactory", "tuneloop")
+PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "trl", "llamafactory", "litgpt", "lightning", "torchtune", "torchao",
+    "tuneloop",
+)  # fmt: skip
 
 
 @dataclass
