@@ -108,10 +108,9 @@ def rotary_turns(rotary: nn.Module, x: Tensor, positions: Tensor) -> tuple[Tenso
 class DocumentAttention(torch.autograd.Function):
     """Rotary positions and attention over the packed projection of queries, keys and values.
 
-    Saves the turned projection, the result and one number a row and head. It calls what torch's sdpa calls on a CPU,
-    and not sdpa, whose graph would keep the result a second time (tests/model/test_documents.py holds it to sdpa).
+    Saves the turned projection, the result and one number a row and head.
 
-    Source: Su et al. 2021, arXiv:2104.09864, eq. 34; Dao et al. 2022, arXiv:2205.14135, for the attention itself.
+    Source: Su et al. 2021, arXiv:2104.09864, eq. 34.
     """
 
     @staticmethod
@@ -130,34 +129,86 @@ class DocumentAttention(torch.autograd.Function):
             (T, heads d).
         """
         qkv = qkv.detach()  # turned in place below, which autograd must not see
-        size = qkv.shape[1] // (heads + 2 * kv_heads)
+        ctx.layout, ctx.heads = layout, Heads(heads, kv_heads)
         rotate(qkv, layout.cos, layout.sin, heads + kv_heads)
-        result, masses = qkv.new_empty(len(qkv), heads * size), []
-        for group in layout.groups:
-            q, k, v = _split(qkv, group, heads, kv_heads)
-            found, mass = _attend(q, k, v, 0.0, layout.causal, attn_mask=layout.mask(group))  # (n, heads, L, d)
-            result[group.rows] = _from_grid(found.transpose(1, 2).flatten(2), group)
-            masses.append(mass)  # log of each softmax's denominator, (n, heads, L)
+        result, masses = attend(qkv, layout, ctx.heads)
         ctx.save_for_backward(qkv, result, *masses)
-        ctx.layout, ctx.heads, ctx.kv_heads = layout, heads, kv_heads
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """The gradient of the projection, rotated back."""
         qkv, result, *masses = ctx.saved_tensors
-        layout, heads, kv_heads = ctx.layout, ctx.heads, ctx.kv_heads
-        d_qkv = qkv.new_empty(qkv.shape)
-        for group, mass in zip(layout.groups, masses, strict=True):
-            q, k, v = _split(qkv, group, heads, kv_heads)
-            (found,), (d_found,) = _split(result, group, heads), _split(grads[0], group, heads)
-            parts = _attend_backward(
-                d_found, q, k, v, found, mass, 0.0, layout.causal, attn_mask=layout.mask(group)
-            )  # (n, heads, L, d) each
-            whole = torch.cat([part.transpose(1, 2) for part in parts], 2).flatten(2)  # (n, L, width)
-            d_qkv[group.rows] = _from_grid(whole, group)
-        rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
+        layout, heads = ctx.layout, ctx.heads
+        d_qkv = attend_backward(grads[0], qkv, result, masses, layout, heads)
+        rotate(d_qkv, layout.cos, -layout.sin, heads.queries + heads.keys)
         return d_qkv, None, None, None
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How a packed row is cut.
+
+    Attributes:
+        queries: Number of query heads, which come first.
+        keys: Number of key heads, and of the value heads behind them; `queries` is a multiple.
+        scale: What scores are multiplied by; None: 1 / sqrt(d).
+    """
+
+    queries: int
+    keys: int
+    scale: float | None = None
+
+
+def attend(packed: Tensor, layout: Layout, heads: Heads) -> tuple[Tensor, list[Tensor]]:
+    """Attention of each document to itself.
+
+    It calls what torch's sdpa calls on a CPU, and not sdpa, whose graph would keep the result a second time
+    (tests/model/test_documents.py holds it to sdpa).
+
+    Args:
+        packed: (T, (queries + 2 keys) d) queries, keys and values, turned to their positions.
+        layout: Where the documents lie.
+        heads: How a row is cut.
+
+    Returns:
+        (T, queries d), and for each group the logs of the softmax's denominators, (n, queries, L).
+
+    Source: Dao et al. 2022, arXiv:2205.14135.
+    """
+    size = packed.shape[1] // (heads.queries + 2 * heads.keys)
+    result, masses = packed.new_empty(len(packed), heads.queries * size), []
+    for group in layout.groups:
+        q, k, v = _split(packed, group, heads.queries, heads.keys)
+        found, mass = _attend(q, k, v, 0.0, layout.causal, attn_mask=layout.mask(group), scale=heads.scale)
+        result[group.rows] = _from_grid(found.transpose(1, 2).flatten(2), group)  # from (n, queries, L, d)
+        masses.append(mass)
+    return result, masses
+
+
+def attend_backward(
+    d_result: Tensor, packed: Tensor, result: Tensor, masses: Sequence[Tensor], layout: Layout, heads: Heads
+) -> Tensor:
+    """The gradient of `packed`, of the same shape.
+
+    Args:
+        d_result: (T, queries d).
+        packed: As `attend` read it.
+        result: As it gave it.
+        masses: As it gave them.
+        layout: Where the documents lie.
+        heads: How a row is cut.
+    """
+    d_packed = torch.empty_like(packed)
+    for group, mass in zip(layout.groups, masses, strict=True):
+        q, k, v = _split(packed, group, heads.queries, heads.keys)
+        (found,), (d_found,) = _split(result, group, heads.queries), _split(d_result, group, heads.queries)
+        parts = _attend_backward(
+            d_found, q, k, v, found, mass, 0.0, layout.causal, attn_mask=layout.mask(group), scale=heads.scale
+        )  # (n, heads, L, d) each
+        whole = torch.cat([part.transpose(1, 2) for part in parts], 2).flatten(2)  # (n, L, width)
+        d_packed[group.rows] = _from_grid(whole, group)
+    return d_packed
 
 
 _attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
