@@ -54,6 +54,7 @@ from tuneloop.train.checks import (
     frozen_sums,
     snapshot,
 )
+from tuneloop.train.experts import clear_gradients, idle_experts_held
 from tuneloop.train.optim import make_optimizer, make_schedule
 from tuneloop.train.plan import micro_batch_tokens
 from tuneloop.train.side_by_side import SideBySide, side_by_side
@@ -256,9 +257,10 @@ class _Run:
         norm = float(self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm))
         check_loss(norm, self.state.step + 1, "gradient's norm")
         rate = float(self.schedule.get_last_lr()[0])
-        self.optimizer.step()
+        with idle_experts_held(self.model, self.optimizer):
+            self.optimizer.step()
         self.schedule.step()
-        self._clear_gradients(first=first)
+        clear_gradients(self.model, self.optimizer, keep=self.job.reader.packed, first=first)
         self.state.step += 1
         self.reach += rate
         check_loss(loss, self.state.step)
@@ -299,19 +301,6 @@ class _Run:
     def _compute(self, part: Sequence[Example]) -> LossSum:
         sums: LossSum = self.objective(collate(part, self.job.pad_token_id).to(self.accelerator.device))
         return sums
-
-    def _clear_gradients(self, *, first: bool) -> None:
-        """Forget the step's gradients; on the padding-free path they keep their places from the first step on.
-
-        Made anew in the middle of each way back they would lie between the states that are freed there, and the next
-        micro-batch, which needs the room in one piece, would take more (70 MB in SmolLM2-135M). In other models an
-        expert without a token must stay without a gradient, or its moments and weight decay would move it.
-        """
-        self.optimizer.zero_grad(set_to_none=first or not self.job.reader.packed)
-        if first and self.job.reader.packed:
-            for parameter in self.model.parameters():
-                if parameter.requires_grad:
-                    parameter.grad = torch.zeros_like(parameter)
 
     def _sum(self, value: float | Tensor) -> float:
         tensor = torch.as_tensor(value, dtype=torch.float64 if self.accelerator.device.type == "cpu" else torch.float32)
