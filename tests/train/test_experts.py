@@ -73,7 +73,7 @@ def test_a_single_expert_is_left_without_a_gradient(keep: bool):
     model["out"] = nn.Linear(3, 3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
     experts = model["mlp"]["experts"]
-    for step, used in enumerate([(0, 1), (1,), (1,)]):
+    for step, used in enumerate([(0, 1), (0, 1), (1,), (1,)]):
         before = [experts[place].weight.detach().clone() for place in (0, 1)]
         sum(model["out"](experts[place](torch.ones(1, 3))).pow(2).sum() for place in used).backward()
         optimizer.step()
