@@ -405,7 +405,10 @@ def test_seconds_are_shares_of_the_whole(llama: Any, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("architecture", "fast", "why"),
-    [("deepseek_v3", True, "its architecture is deepseek_v3"), ("llama", False, "model.fast_path is false")],
+    [
+        ("deepseek_v3", True, "its architecture is deepseek_v3; the engine knows"),
+        ("llama", False, "model.fast_path is false"),
+    ],
 )
 def test_where_it_does_not_apply_it_says_why(
     architecture: str, fast: bool, why: str, capsys: pytest.CaptureFixture[str]

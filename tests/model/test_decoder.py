@@ -42,7 +42,7 @@ def adapted(architecture: str, method: str, task: str) -> nn.Module:
         wrapped = METHODS[method](model.backbone, adapt=lora_settings(), seed=1).model
         model.backbone = wrapped
         if method == "full":
-            wrapped.get_output_embeddings().requires_grad_(architecture == "llama")  # Qwen2's own is not run
+            wrapped.get_output_embeddings().requires_grad_(architecture == "llama")  # the others' own is not run
     if method == "lora":
         stir(model)
     return model
@@ -103,7 +103,9 @@ def test_states_are_those_of_the_modules_and_of_no_other_row(architecture: str, 
         wanted = padded[batch.attention_mask.bool()]
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
         batch.input_ids[2, :31] = (batch.input_ids[2, :31] + 1) % 90 + 3  # another third row
-        moved = (fast.read(batch.input_ids, batch.attention_mask, causal, None) - found).abs().amax(1) > 0
+        moved = (fast.read(batch.input_ids, batch.attention_mask, causal, None) - found).abs().amax(1)
+        # Experts compute the tokens of all rows in one product, whose sums may be cut otherwise now.
+        moved = moved > (1e-5 if architecture == "deepseek_v3" else 0)
     owner = torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
     assert (moved == (owner == 2)).all()
 
@@ -150,7 +152,9 @@ def test_halved_weights_change_no_figure_and_come_back():
 
 
 def test_where_it_does_not_apply_it_says_why():
-    assert "deepseek_v3" in why_not(small("deepseek_v3"))
+    assert why_not(small("bert")) == (
+        "its architecture is bert; the padding-free decoder knows llama, qwen2, deepseek_v3"
+    )
     assert "dropout" in why_not(METHODS["lora"](small("llama"), adapt=lora_settings(dropout=0.1), seed=1).model)
     assert "float32" in why_not(small("llama").to(torch.bfloat16))
     assert why_not(METHODS["lora"](small("qwen2"), adapt=lora_settings(), seed=1).model) == ""
@@ -166,6 +170,4 @@ def test_where_it_does_not_apply_it_says_why():
     twice = METHODS["lora"](small("llama"), adapt=lora_settings(), seed=1).model
     twice.merge_adapter()
     assert "adapter" in why_not(twice)
-    assert (
-        choose_reader(small("deepseek_v3"), fast=True).reason and not choose_reader(small("llama"), fast=False).packed
-    )
+    assert choose_reader(small("bert"), fast=True).reason and not choose_reader(small("llama"), fast=False).packed

@@ -76,3 +76,14 @@ def test_a_part_knows_what_peft_knows():
     assert (part.scale, part.weight.shape, part.down.shape, part.up.shape) == (3.0, (16, 24), (3, 24), (16, 3))
     plain = part_of(linear(16, lora=False))
     assert plain.down is plain.up is plain.bias is None
+
+
+@pytest.mark.parametrize("own_low", [True, False])
+def test_what_backward_needs_holds_the_result_only_where_it_may(own_low: bool):
+    """Widened, both come out of one product; where the result is not kept, the rest must not keep its buffer."""
+    projection = Projection([linear(16), linear(8)], Scratch(), own_low=own_low)
+    for part in projection.parts:
+        part.weight.data = part.weight.data.bfloat16()
+    with torch.no_grad():
+        y, low = projection.forward(torch.randn(5, INPUTS))
+    assert (y.untyped_storage().data_ptr() != low.untyped_storage().data_ptr()) == own_low

@@ -22,7 +22,7 @@ from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 from transformers import PreTrainedModel
 
 from tuneloop.memory import available_memory
-from tuneloop.model.decoder import Block, Decoder, why_not
+from tuneloop.model.decoder import KINDS, Block, Decoder, why_not
 from tuneloop.model.documents import rotary_turns, rotate, score_mask
 from tuneloop.model.heads import base_model
 from tuneloop.model.kept import KeptKeys
@@ -66,15 +66,16 @@ class CachedDecoder:
 
     def __init__(self, model: PreTrainedModel | PeftModel, *, limit: int, packed: bool | None = None) -> None:
         decoder, head = Decoder(model), cast(nn.Linear, base_model(model).get_output_embeddings())
-        copies = packs() and _fits_twice(decoder, head) if packed is None else packed
+        blocks = [cast(Block, block) for block in decoder.blocks]
+        copies = packs() and _fits_twice(blocks, head) if packed is None else packed
         self._embedding, self._rotary, self._norm = decoder.embedding, decoder.rotary, decoder.norm
         with torch.inference_mode():
-            self._layers = [_Layer(block, copies) for block in decoder.blocks]
+            self._layers = [_Layer(block, copies) for block in blocks]
             self._head: Matrix = Packed(head.weight, head.bias) if copies else head
-        block = decoder.blocks[0]
+        block = blocks[0]
         self._heads, self._kv_heads = block.heads, block.kv_heads
         self._size = block.qkv.width // (block.heads + 2 * block.kv_heads)
-        self.kept = KeptKeys(len(decoder.blocks), block.kv_heads, self._size, limit=limit)
+        self.kept = KeptKeys(len(blocks), block.kv_heads, self._size, limit=limit)
 
     @torch.inference_mode()
     def read(self, prompts: Sequence[Prompt]) -> Tensor:
@@ -254,16 +255,21 @@ def why_not_decode(model: PreTrainedModel | PeftModel) -> str:
     """Why `CachedDecoder` would not answer as `model` does; "" where it does."""
     if reason := why_not(model):
         return reason
-    device = next(base_model(model).parameters()).device
+    network = base_model(model)
+    kind: str = network.config.model_type
+    if KINDS[kind] is not Block:
+        known = " and ".join(name for name, block in KINDS.items() if block is Block)
+        return f"its architecture is {kind}; the engine knows {known}"
+    device = next(network.parameters()).device
     if device.type != "cpu":
         return f"it runs on {device.type}; our engine runs on CPUs so far"
-    head = base_model(model).get_output_embeddings()
+    head = network.get_output_embeddings()
     return "" if type(head) is nn.Linear else f"its language head is a {type(head).__name__}"
 
 
-def _fits_twice(decoder: Decoder, head: nn.Linear) -> bool:
+def _fits_twice(blocks: Sequence[Block], head: nn.Linear) -> bool:
     """Whether a float32 copy of all matrices takes at most half of the memory that is free."""
-    blocks = ((block.qkv, block.out, block.gate_up, block.down) for block in decoder.blocks)
-    numbers = sum(part.weight.numel() for block in blocks for one in block for part in one.parts)
+    every = (one for block in blocks for one in (block.qkv, block.out, block.gate_up, block.down))
+    numbers = sum(part.weight.numel() for one in every for part in one.parts)
     free = available_memory()
     return free is not None and 4 * (numbers + head.weight.numel()) <= free / 2

@@ -5,17 +5,19 @@
     one block:   x + attend(rotate(project(norm(x))))  -> x + down(silu(gate) * up), gate, up = project(norm(x))
 
 The weights stay in the transformers (and PEFT) modules; this file only computes with them, so saving, loading and
-merging know nothing of it. Each step is an autograd function that saves its input and recomputes what is cheap:
-about half of what the modules keep. A step whose input and weights need no gradient keeps nothing.
+merging know nothing of it. Each step (steps.py) is an autograd function that saves its input and recomputes what is
+cheap: about half of what the modules keep.
 
-It computes what LlamaModel and Qwen2Model compute without dropout, in the dtype and on the device of their weights
-(tests/model/test_decoder.py: states, loss, every gradient, and training over several steps). `why_not` says why where
-it does not apply. Blocks are computed twice only where the memory of a GPU asks for it (room.py).
+It computes what LlamaModel, Qwen2Model and DeepseekV3Model (deepseek.py) compute without dropout, in the dtype and on
+the device of their weights (tests/model/test_decoder.py: states, loss, every gradient, and training over several
+steps). `why_not` says why where it does not apply. Blocks are computed twice only where the memory of a GPU asks for it
+(room.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import call
 from typing import Any, cast
 
 import torch
@@ -26,14 +28,14 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from tuneloop.examples.batch import send
+from tuneloop.model.deepseek import LatentBlock, why_not_experts
 from tuneloop.model.documents import Layout, rotary_turns
 from tuneloop.model.heads import base_model, body
-from tuneloop.model.pointwise import fused, gated, gated_again, norm, norm_again
 from tuneloop.model.projection import Projection, Scratch
 from tuneloop.model.room import Room, block_bytes
+from tuneloop.model.steps import GatedMlp, NormProject, ProjectAdd, apply
 from tuneloop.model.varlen import attend, make_layout, why_not_at_once
 
-KINDS = ("llama", "qwen2")
 GROWING_ROPE = ("dynamic", "longrope")  # their angles depend on the longest text seen
 
 
@@ -41,7 +43,7 @@ class Decoder:
     """The stack of blocks of one model.
 
     Args:
-        model: A Llama or Qwen2 model for which `why_not` gives "", perhaps wrapped by PEFT. Its modules may be moved
+        model: One of `KINDS` for which `why_not` gives "", perhaps wrapped by PEFT. Its modules may be moved
             and cast later; they may not be replaced.
     """
 
@@ -51,8 +53,10 @@ class Decoder:
         self.rotary: nn.Module = stack.rotary_emb
         self.norm: nn.Module = stack.norm
         scratch = Scratch()
-        self.blocks = [Block(layer, scratch) for layer in stack.layers]
-        self.room = Room(model, [block.bytes_a_token for block in self.blocks])
+        kind = KINDS[stack.config.model_type]
+        self.blocks = [kind(layer, scratch) for layer in stack.layers]
+        # Latent blocks run on CPUs alone, where room is never asked for.
+        self.room = Room(model, [block.bytes_a_token for block in self.blocks if isinstance(block, Block)])
 
     def states(
         self, input_ids: Tensor, lengths: Sequence[int], *, causal: bool = True, wanted: Tensor | None = None
@@ -74,14 +78,14 @@ class Decoder:
         positions = send(torch.cat([torch.arange(length) for length in lengths]), device)
         x = self.embedding(send(input_ids, device))
         layout = make_layout(lengths, *rotary_turns(self.rotary, x, positions), causal=causal)
-        run = _twice if self.room.asks_for_checkpoints(x) else Block.__call__
+        run = _twice if self.room.asks_for_checkpoints(x) else call
         for block in self.blocks[:-1]:
             x = run(block, x, layout)
         x = run(self.blocks[-1], x, layout, places)
         return cast(Tensor, self.norm(x))
 
 
-def _twice(block: Block, *inputs: Any) -> Tensor:
+def _twice(block: Block | LatentBlock, *inputs: Any) -> Tensor:
     """The block, of which only the input is kept: it is computed again on the way back. Nothing in it is random.
 
     Source: Chen et al. 2016, arXiv:1604.06174, section 4.
@@ -114,104 +118,17 @@ class Block:
     def __call__(self, x: Tensor, layout: Layout, wanted: Tensor | None = None) -> Tensor:
         """(T, D) -> (T, D), or (N, D) at the N places in `wanted`: the others only serve as keys and values."""
         before, after = self.norms
-        qkv = _apply(NormProject, x, before.weight, before.variance_epsilon, self.qkv, *self.qkv.tensors)
+        qkv = apply(NormProject, x, before.weight, before.variance_epsilon, self.qkv, *self.qkv.tensors)
         attended = attend(qkv, layout, self.heads, self.kv_heads)
         if wanted is not None:
             attended, x = attended.index_select(0, wanted), x.index_select(0, wanted)
-        x = _apply(ProjectAdd, attended, x, self.out, *self.out.tensors)
+        x = apply(ProjectAdd, attended, x, self.out, *self.out.tensors)
         tensors = (*self.gate_up.tensors, *self.down.tensors)
-        return _apply(GatedMlp, x, after.weight, after.variance_epsilon, self.gate_up, self.down, *tensors)
+        return apply(GatedMlp, x, after.weight, after.variance_epsilon, self.gate_up, self.down, *tensors)
 
 
-def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Tensor:
-    return cast(Tensor, function.apply(*inputs))
-
-
-class NormProject(torch.autograd.Function):
-    """project(norm(x)): (T, D) -> (T, width), or each part's columns by themselves (`pointwise.fused`).
-
-    Saves x and one number a row.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, eps: float, projection: Projection, *tensors: Tensor
-    ) -> Tensor | tuple[Tensor, ...]:
-        """Normalise and project; `tensors` are the projection's own, named so that autograd sees them."""
-        del tensors
-        normed, scale = norm(x, weight, eps)
-        y, low = projection.apart(normed) if fused(x) else projection.forward(normed)
-        ctx.save_for_backward(x, weight, scale)
-        # Not saved as the others are: it may lie beside y in one buffer, which attention turns in place.
-        ctx.eps, ctx.projection, ctx.low = eps, projection, low
-        return y if isinstance(y, Tensor) else tuple(y)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, the norm's weight and the projection's tensors."""
-        x, weight, scale = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:2]
-        normed, back = norm_again(x, weight, ctx.eps, scale, needs)
-        dy, found = ctx.projection.backward(normed, ctx.low, grads, need_x=any(needs))
-        del normed
-        ctx.low = None  # and with it the buffer, which would live as long as the loss does
-        dx, d_weight = (None, None) if dy is None else back(dy)
-        return dx, d_weight, None, None, *found
-
-
-class ProjectAdd(torch.autograd.Function):
-    """residual + project(x): (T, in) -> (T, D). Saves x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, residual: Tensor, projection: Projection, *tensors: Tensor) -> Tensor:
-        """Project and add."""
-        del tensors
-        y, low = projection.forward(x)
-        y.add_(residual)
-        ctx.save_for_backward(x, low)
-        ctx.projection = projection
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, the residual and the projection's tensors."""
-        x, low = ctx.saved_tensors
-        dx, found = ctx.projection.backward(x, low, grads, need_x=ctx.needs_input_grad[0])
-        return dx, grads[0] if ctx.needs_input_grad[1] else None, None, *found
-
-
-class GatedMlp(torch.autograd.Function):
-    """x + down(silu(gate) * up), with gate, up = project(norm(x)). Saves x, one number a row, gate and up."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, eps: float, gate_up: Projection, down: Projection, *tensors: Tensor
-    ) -> Tensor:
-        """The MLP with its norm and residual."""
-        del tensors
-        normed, scale = norm(x, weight, eps)
-        (gate, up), low = gate_up.apart(normed)  # (T, F) each
-        del normed
-        y, low_down = down.forward(gated(gate, up))
-        ctx.save_for_backward(x, weight, scale, gate, up, low, low_down)
-        ctx.eps, ctx.gate_up, ctx.down = eps, gate_up, down
-        return y.add_(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, the norm's weight and both projections' tensors."""
-        x, weight, scale, gate, up, low, low_down = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:2]
-        inner, through = gated_again(gate, up)
-        d_inner, d_down = ctx.down.backward(inner, low_down, grads, need_x=True)
-        del inner
-        d_both = through(d_inner)
-        del through, d_inner
-        normed, back = norm_again(x, weight, ctx.eps, scale, needs)
-        dy, d_gate_up = ctx.gate_up.backward(normed, low, d_both, need_x=any(needs))
-        del normed, d_both
-        dx, d_weight = (None, None) if dy is None else back(dy)
-        return None if dx is None else dx.add_(grads[0]), d_weight, None, None, None, *d_gate_up, *d_down
+KINDS: dict[str, type[Block] | type[LatentBlock]] = {"llama": Block, "qwen2": Block, "deepseek_v3": LatentBlock}
+"""model_type -> what computes a layer."""
 
 
 # -- whether it applies ---------------------------------------------------------------------------------------
@@ -222,7 +139,7 @@ def why_not(model: PreTrainedModel | PeftModel) -> str:
     network = base_model(model)
     config: Any = network.config
     if config.model_type not in KINDS:
-        return f"its architecture is {config.model_type}; the padding-free decoder knows {' and '.join(KINDS)}"
+        return f"its architecture is {config.model_type}; the padding-free decoder knows {', '.join(KINDS)}"
     if reason := _why_not_here(network):
         return reason
     if config.hidden_act != "silu":
@@ -233,7 +150,7 @@ def why_not(model: PreTrainedModel | PeftModel) -> str:
         return f"its rotary positions are of type {config.rope_parameters['rope_type']}"
     if any(kind != "full_attention" for kind in config.to_dict().get("layer_types") or []):
         return "some of its layers see only a window"
-    return _why_not_adapters(network)
+    return _why_not_adapters(network) or why_not_experts(body(network))
 
 
 def _why_not_here(network: PreTrainedModel) -> str:
@@ -242,6 +159,8 @@ def _why_not_here(network: PreTrainedModel) -> str:
     device, dtype = weight.device, weight.dtype
     if device.type == "cpu":
         return "" if dtype == torch.float32 else "its weights are not float32"  # others are slow there
+    if KINDS[network.config.model_type] is not Block:
+        return f"it is a {network.config.model_type} on {device.type}; the padding-free decoder computes those on CPUs"
     if device.type != "cuda":
         return f"it runs on {device.type}; the padding-free decoder runs on CPUs and CUDA"
     if dtype not in (torch.float32, torch.bfloat16):
@@ -267,6 +186,6 @@ def _why_not_adapters(network: PreTrainedModel) -> str:
                 return "adapt.dropout is not 0"
             if adapter in module.lora_variant or module.lora_bias[adapter]:
                 return f"{name} carries another kind of adapter than plain LoRA"
-        elif name.endswith("_proj") and type(module) is not nn.Linear:
+        elif name.endswith(("_proj", "_proj_with_mqa")) and type(module) is not nn.Linear:
             return f"{name} is a {type(module).__name__}"
     return ""

@@ -164,10 +164,9 @@ def rotary_turns(rotary: nn.Module, x: Tensor, positions: Tensor) -> tuple[Tenso
 class DocumentAttention(torch.autograd.Function):
     """Rotary positions and attention over the packed projection of queries, keys and values.
 
-    Saves the turned projection, the result and one number a row and head. It calls what torch's sdpa calls on a CPU,
-    and not sdpa, whose graph would keep the result a second time (tests/model/test_documents.py holds it to sdpa).
+    Saves the turned projection, the result and one number a row and head.
 
-    Source: Su et al. 2021, arXiv:2104.09864, eq. 34; Dao et al. 2022, arXiv:2205.14135, for the attention itself.
+    Source: Su et al. 2021, arXiv:2104.09864, eq. 34.
     """
 
     @staticmethod
@@ -186,55 +185,114 @@ class DocumentAttention(torch.autograd.Function):
             (T, heads d).
         """
         qkv = qkv.detach()  # turned in place below, which autograd must not see
-        size = qkv.shape[1] // (heads + 2 * kv_heads)
+        ctx.layout, ctx.heads = layout, Heads(heads, kv_heads)
         rotate(qkv, layout.cos, layout.sin, heads + kv_heads)
-        result, masses = qkv.new_empty(len(qkv), heads * size), []
-        for group, stripes in zip(layout.groups, layout.stripes, strict=True):
-            found, some = _attend_in(stripes, *_split(qkv, group, heads, kv_heads))  # (n, L, heads, d)
-            result[group.rows] = from_grid(found.flatten(2), group)
-            masses += some
+        result, masses = attend_documents(qkv, layout, ctx.heads)
         ctx.save_for_backward(qkv, result, *masses)
-        ctx.layout, ctx.heads, ctx.kv_heads = layout, heads, kv_heads
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """The gradient of the projection, rotated back."""
         qkv, result, *masses = ctx.saved_tensors
-        layout, heads, kv_heads = ctx.layout, ctx.heads, ctx.kv_heads
-        d_qkv = qkv.new_empty(qkv.shape)
-        left = iter(masses)
-        for group, stripes in zip(layout.groups, layout.stripes, strict=True):
-            some = [next(left) for _ in stripes]
-            (found,), (d_found,) = _split(result, group, heads), _split(grads[0], group, heads)
-            q, k, v = _split(qkv, group, heads, kv_heads)
-            whole = _attend_back(stripes, d_found, q, k, v, found, some)
-            d_qkv[group.rows] = from_grid(whole.flatten(2), group)
-        rotate(d_qkv, layout.cos, -layout.sin, heads + kv_heads)
+        layout, heads = ctx.layout, ctx.heads
+        d_qkv = attend_documents_backward(grads[0], qkv, result, masses, layout, heads)
+        rotate(d_qkv, layout.cos, -layout.sin, heads.queries + heads.keys)
         return d_qkv, None, None, None
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How a packed row is cut.
+
+    Attributes:
+        queries: Number of query heads, which come first.
+        keys: Number of key heads, and of the value heads behind them; `queries` is a multiple.
+        scale: What scores are multiplied by; None: 1 / sqrt(d).
+    """
+
+    queries: int
+    keys: int
+    scale: float | None = None
+
+
+def attend_documents(packed: Tensor, layout: Layout, heads: Heads) -> tuple[Tensor, list[Tensor]]:
+    """Attention of each document to itself.
+
+    It calls what torch's sdpa calls on a CPU, and not sdpa, whose graph would keep the result a second time
+    (tests/model/test_documents.py holds it to sdpa).
+
+    Args:
+        packed: (T, (queries + 2 keys) d) queries, keys and values, turned to their positions.
+        layout: Where the documents lie.
+        heads: How a row is cut.
+
+    Returns:
+        (T, queries d), and the logs of the denominators of each stripe of each group, (n, queries, its length).
+
+    Source: Dao et al. 2022, arXiv:2205.14135.
+    """
+    size = packed.shape[1] // (heads.queries + 2 * heads.keys)
+    result, masses = packed.new_empty(len(packed), heads.queries * size), []
+    for group, stripes in zip(layout.groups, layout.stripes, strict=True):
+        q, k, v = _split(packed, group, heads.queries, heads.keys)
+        found, some = _attend_in(stripes, q, k, v, heads.scale)
+        result[group.rows] = from_grid(found.flatten(2), group)
+        masses += some
+    return result, masses
+
+
+def attend_documents_backward(
+    d_result: Tensor, packed: Tensor, result: Tensor, masses: Sequence[Tensor], layout: Layout, heads: Heads
+) -> Tensor:
+    """The gradient of `packed`, of the same shape.
+
+    Args:
+        d_result: (T, queries d).
+        packed: As `attend_documents` read it.
+        result: As it gave it.
+        masses: As it gave them.
+        layout: Where the documents lie.
+        heads: How a row is cut.
+    """
+    d_packed = torch.empty_like(packed)
+    left = iter(masses)
+    for group, stripes in zip(layout.groups, layout.stripes, strict=True):
+        some = [next(left) for _ in stripes]
+        (found,), (d_found,) = _split(result, group, heads.queries), _split(d_result, group, heads.queries)
+        q, k, v = _split(packed, group, heads.queries, heads.keys)
+        whole = _attend_back(stripes, d_found, q, k, v, found, some, heads.scale)
+        d_packed[group.rows] = from_grid(whole.flatten(2), group)
+    return d_packed
 
 
 _attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _attend_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def _attend_in(stripes: Sequence[Stripe], q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _attend_in(
+    stripes: Sequence[Stripe], q: Tensor, k: Tensor, v: Tensor, scale: float | None
+) -> tuple[Tensor, list[Tensor]]:
     """Attention of (n, heads, L, d) queries: (n, L, heads, d), and log of the softmax's denominators of each stripe."""
-    parts = [_attend(one.queries(q), one.keys(k), one.keys(v), 0.0, one.causal, attn_mask=one.mask) for one in stripes]
+    parts = [
+        _attend(one.queries(q), one.keys(k), one.keys(v), 0.0, one.causal, attn_mask=one.mask, scale=scale)
+        for one in stripes
+    ]
     found = [part.transpose(1, 2) for part, _ in parts]
     return found[0] if len(found) == 1 else torch.cat(found, 1), [mass for _, mass in parts]
 
 
 def _attend_back(
-    stripes: Sequence[Stripe], d_found: Tensor, q: Tensor, k: Tensor, v: Tensor, found: Tensor, masses: Sequence[Tensor]
-) -> Tensor:
+    stripes: Sequence[Stripe], d_found: Tensor, q: Tensor, k: Tensor, v: Tensor, found: Tensor,
+    masses: Sequence[Tensor], scale: float | None,
+) -> Tensor:  # fmt: skip
     """Gradients of queries, keys and values beside each other, (n, L, heads + 2 kv_heads, d)."""
     whole = q.new_empty(len(q), q.shape[2], q.shape[1] + k.shape[1] + v.shape[1], q.shape[3])
     d_q, d_k, d_v = (part.transpose(1, 2) for part in whole.split([q.shape[1], k.shape[1], v.shape[1]], 2))
     for one, mass in reversed(list(zip(stripes, masses, strict=True))):  # the last one sees all keys: it writes first
         dq, dk, dv = _attend_backward(
             one.queries(d_found), one.queries(q), one.keys(k), one.keys(v), one.queries(found), mass, 0.0, one.causal,
-            attn_mask=one.mask,
+            attn_mask=one.mask, scale=scale,
         )  # fmt: skip
         one.queries(d_q).copy_(dq)
         if one is stripes[-1]:

@@ -90,11 +90,13 @@ class Projection:
     Args:
         modules: Linear layers that read the same input, plain or wrapped by PEFT's LoRA.
         scratch: Shared by all projections of a model.
+        own_low: Whether the second result of `forward` never lies in one buffer with the first, which would then live
+            as long: for where the first is not kept.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], scratch: Scratch) -> None:
+    def __init__(self, modules: Sequence[nn.Module], scratch: Scratch, *, own_low: bool = False) -> None:
         self.parts = [part_of(module) for module in modules]
-        self.scratch = scratch
+        self.scratch, self.own_low = scratch, own_low
         self.sizes = [len(part.weight) for part in self.parts]
         self.width = sum(self.sizes)
         self.inside: int = self.parts[0].weight.shape[1]
@@ -217,7 +219,7 @@ class Projection:
 
     def _through_stack(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y, low = (x @ self._above().T).split([self.width, self.rank], 1)
-        return y, low
+        return y, low.clone() if self.own_low else low
 
     def _above(self) -> Tensor:
         """[W; A], (width + R, in), in the scratch."""

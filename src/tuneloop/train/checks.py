@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 
 import torch
@@ -16,11 +15,10 @@ from torch import Tensor, nn
 
 from tuneloop.errors import TrainError
 from tuneloop.terminal import warn
+from tuneloop.train.experts import SINGLE
 
 MOVED_BY_STEP = 3  # LoRA's A has no gradient until B has left zero, so give it two updates and one more
 PIECE = 2**20  # values of a frozen tensor that are summed at once
-ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
-"""A tensor of a single routed expert. transformers fuses a block's experts into one tensor, which every token uses."""
 
 
 def check_loss(loss: float, step: int, what: str = "loss") -> None:
@@ -54,10 +52,10 @@ def check_gradients(model: nn.Module) -> None:
             missing.append(name)
         elif not bool(torch.isfinite(parameter.grad).all()):
             broken.append(name)
-    idle = [name for name in missing if ONE_EXPERT.search(name)]
+    idle = [name for name in missing if SINGLE.search(name)]
     if idle:
         warn(f"{len(idle)} tensors of routed experts got no token in the first step, e.g. {idle[0]}")
-    missing = [name for name in missing if not ONE_EXPERT.search(name)]
+    missing = [name for name in missing if not SINGLE.search(name)]
     if missing or broken:
         fault, names = ("got no gradient", missing) if missing else ("got a gradient that is not finite", broken)
         raise TrainError(
@@ -85,7 +83,7 @@ def check_moved(model: nn.Module, before: Mapping[str, Tensor], *, reach: float)
     """
     parameters = dict(model.named_parameters())
     still = [name for name, old in before.items() if torch.equal(parameters[name].detach(), old)]
-    still = [name for name in still if not ONE_EXPERT.search(name) and _can_move(before[name], reach)]
+    still = [name for name in still if not SINGLE.search(name) and _can_move(before[name], reach)]
     if still:
         raise TrainError(
             f"{len(still)} of {len(before)} trainable tensors stand still after {MOVED_BY_STEP} steps, e.g. {still[0]}",

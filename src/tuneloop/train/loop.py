@@ -55,6 +55,7 @@ from tuneloop.train.checks import (
     frozen_sums,
     snapshot,
 )
+from tuneloop.train.experts import clear_gradients, idle_experts_held
 from tuneloop.train.optim import make_optimizer, make_schedule
 from tuneloop.train.plan import micro_batch_tokens
 from tuneloop.train.side_by_side import SideBySide, side_by_side
@@ -261,9 +262,10 @@ class _Run:
         check_loss(norm, self.state.step + 1, "gradient's norm")
         check_loss(loss, self.state.step + 1)
         rate = float(self.schedule.get_last_lr()[0])
-        self.optimizer.step()
+        with idle_experts_held(self.model, self.optimizer):
+            self.optimizer.step()
         self.schedule.step()
-        self._clear_gradients(first=first)
+        clear_gradients(self.model, self.optimizer, keep=self.job.reader.packed, first=first)
         self.state.step += 1
         self.reach += rate
         if self.state.step == self.started_at + MOVED_BY_STEP:
@@ -313,19 +315,6 @@ class _Run:
         # The padding-free decoder packs rows on the host, and sends no more than the device needs.
         sums: LossSum = self.objective(batch if self.job.reader.packed else batch.to(self.accelerator.device))
         return sums
-
-    def _clear_gradients(self, *, first: bool) -> None:
-        """Forget the step's gradients; on the padding-free path they keep their places from the first step on.
-
-        Made anew in the middle of each way back they would lie between the states that are freed there, and the next
-        micro-batch, which needs the room in one piece, would take more (70 MB in SmolLM2-135M). In other models an
-        expert without a token must stay without a gradient, or its moments and weight decay would move it.
-        """
-        self.optimizer.zero_grad(set_to_none=first or not self.job.reader.packed)
-        if first and self.job.reader.packed:
-            for parameter in self.model.parameters():
-                if parameter.requires_grad:
-                    parameter.grad = torch.zeros_like(parameter)
 
     def _sum(self, value: float) -> float:
         if self.accelerator.num_processes == 1:
