@@ -1,4 +1,4 @@
-"""`make bench-generate`: time what is not timed yet, check the tokens, write raw.jsonl and table.md. `--help` has the rest."""
+"""`make bench-generate`: time what is not timed yet, check the tokens, write raw.jsonl and table.md (see `--help`)."""
 
 from __future__ import annotations
 
