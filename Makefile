@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TUNELOOP := $(VENV)/bin/tuneloop
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-train bench-labels bench-generate clean
+.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling clean
 
 help:
 	@echo "make demo     install, then tune and score the shipped example; ends with runs/customer_service/report.html"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-train  the training speed of tuneloop and its peers; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-labels  label scoring against each label by itself; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-generate  the speed of greedy answers beside transformers' generate, the same way"
+	@echo "make bench-scaling  whether speed and memory stay flat from short to long documents, from few to many rows"
 	@echo "make install  only the environment; the command is then $(TUNELOOP)"
 	@echo "make clean    remove .venv, demo/ and caches (never runs/)"
 
@@ -52,6 +53,9 @@ bench-labels: install
 
 bench-generate: install
 	$(VENV)/bin/python -m benchmarks.generation $(BENCH_ARGS)
+
+bench-scaling: install
+	$(VENV)/bin/python -m benchmarks.scaling $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

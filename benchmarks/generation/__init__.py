@@ -2,7 +2,7 @@
 
     GSM8K questions -> prompts.json -+
     systems.py: who, with which batch and cache -+-> a process each, round after round -> tokens, seconds, peak memory
-                                                          ties.py: the same tokens -> <session>.json, table.md  <---+
+                                                          run.py, ties.py: the same tokens -> raw.jsonl, table.md  <---+
 
 `make bench-generate` measures all; `python -m benchmarks.generation --short` proves in seconds that it works.
 """

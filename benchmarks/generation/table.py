@@ -37,7 +37,7 @@ def table(record: dict[str, Any]) -> str:
     """Markdown."""
     machine = record["machine"]
     rounds = 1 + max((run["round"] for run in record["runs"]), default=0)
-    loads = sorted(run["load_before"] for run in record["runs"])
+    loads = sorted(run["load_before"] for run in record["runs"]) or [0.0]
     lines = [
         "# Greedy generation", "", f"`{record['command']}`, {record['session']}", "",
         f"{record['rows']} prompts, {record['budget']} new tokens, {record['model']}, float32; {record['threads']} "
@@ -58,4 +58,10 @@ def table(record: dict[str, Any]) -> str:
             "", f"Tokens: {told['equal']} of {told['rows']} answers equal, {told['tied']} differ from a tie of "
             f"{record['tie']:.0e} on, {told['different']} differ.", "",
         ]  # fmt: skip
+    if record["withdrawn"]:
+        lines += ["## Withdrawn", ""]
+        lines += [
+            f"- {one['mode']}, {one['system']}, round {one['round'] + 1}, {one['session']}: {one['withdrawn']}"
+            for one in record["withdrawn"]
+        ] + [""]
     return "\n".join(lines)

@@ -160,14 +160,16 @@ def made_up(asked: Set, config: dict[str, Any]) -> TokenFile:
 def tiny_model(folder: Path) -> Path:
     """A Llama of 2 blocks with random weights, in bfloat16, and a tokenizer for its padding; kept once made."""
     import torch
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     if (folder / "config.json").is_file():
         return folder
     words = {"<pad>": 0, "<s>": 1} | {f"w{number}": number for number in range(2, 200)}
+    splits = Tokenizer(models.WordLevel(words, unk_token="<s>"))
+    splits.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<s>")), pad_token="<pad>", eos_token="<pad>",
+        tokenizer_object=splits, pad_token="<pad>", eos_token="<pad>",
         bos_token="<s>", unk_token="<s>",
     )  # fmt: skip
     config = LlamaConfig(

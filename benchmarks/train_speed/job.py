@@ -18,7 +18,7 @@ class Job:
     """A short training.
 
     Attributes:
-        system: A module of systems/.
+        system: A module of systems/, or any by its dotted name.
         model: Folder of the base model (bfloat16 safetensors, computed in float32).
         tokens: The token file.
         start: The start weights (start.py).

@@ -204,17 +204,31 @@ class Bench:
             Failed: if it ended without a result.
         """
         python = python_of(job.system, own=self.plan.short or job.system in ("gemm", "reference"))
-        path, folder = write_job(job), Path(job.folder)
-        with open(folder / "log.txt", "w", encoding="utf-8") as log:
-            variables = environment(max(1, self.plan.threads // processes_of(job)), self.plan.allocator)
-            ended = _wait(command_of(job, python, path), variables, log)
-        told = folder / "result.json"
-        if ended or not told.is_file():
-            said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise Failed(f"exit {ended}: {' / '.join(said[-3:])[-400:]}")
-        result: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
-        shutil.rmtree(folder)
-        return result
+        variables = environment(max(1, self.plan.threads // processes_of(job)), self.plan.allocator)
+        return result_of(job, python, variables)
+
+
+def result_of(job: Job, python: Path, variables: dict[str, str]) -> dict[str, Any]:
+    """Run a job in a process of its own and give its result; its folder goes.
+
+    Args:
+        job: What runs.
+        python: Of the system's environment.
+        variables: The process's environment.
+
+    Raises:
+        Failed: if it ended without a result.
+    """
+    path, folder = write_job(job), Path(job.folder)
+    with open(folder / "log.txt", "w", encoding="utf-8") as log:
+        ended = _wait(command_of(job, python, path), variables, log)
+    told = folder / "result.json"
+    if ended or not told.is_file():
+        said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise Failed(f"exit {ended}: {' / '.join(said[-3:])[-400:]}")
+    result: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
+    shutil.rmtree(folder)
+    return result
 
 
 def processes_of(job: Job) -> int:
@@ -223,7 +237,7 @@ def processes_of(job: Job) -> int:
 
 
 def command_of(job: Job, python: Path, path: Path) -> list[str]:
-    """The command that runs a system; several processes are started by torchrun.
+    """The command that runs a system, or a module by its dotted name; several processes are started by torchrun.
 
     Args:
         job: What runs.
@@ -233,7 +247,8 @@ def command_of(job: Job, python: Path, path: Path) -> list[str]:
     ranks = processes_of(job)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={ranks}"]
     start = torchrun if ranks > 1 else []
-    return [str(python), *start, "-m", f"benchmarks.train_speed.systems.{job.system}", str(path)]
+    module = job.system if "." in job.system else f"benchmarks.train_speed.systems.{job.system}"
+    return [str(python), *start, "-m", module, str(path)]
 
 
 def _wait(command: list[str], variables: dict[str, str], log: IO[str]) -> int:
