@@ -153,6 +153,7 @@ def test_the_short_form_runs_from_end_to_end(tmp_path: Path, capsys: pytest.Capt
     ]  # fmt: skip
     for one in records:
         assert "withdrawn" not in one and one["over_limit"] > 1 and one["result"]["peak_mb"] > 100
-    assert [one["result"]["counts"]["train"] for one in records[2:]] == [180, 360]
+    counts = [one["result"]["counts"] for one in records[2:]]
+    assert [one["train"] + one["validation"] + one["test"] for one in counts] == [200, 400]
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert text in capsys.readouterr().out and text.count("within 10%") == 4
