@@ -133,3 +133,20 @@ def test_what_goes_wrong_in_a_worker_is_told_and_ends_the_step():
         list(workers.shares([text_examples([4])] * 50, 1.0))
     workers.close()
     assert len(done) < 50
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        ([42] * 16, [168] * 4),  # not 252, 252 and 168: one worker would have two of them
+        ([16] * 16, [128, 128]),
+        ([30, 30, 10, 10, 10, 10, 10, 10], [60, 60]),
+        ([300, 280, 9], [280, 9]),  # 300 is long: it gets all cores
+    ],
+)
+def test_workers_are_done_at_the_same_time(lengths: list[int], parts: list[int]):
+    rows = text_examples(lengths)
+    alone, together = SideBySide([], lambda part: None, 2, 256).cut(rows)
+    assert [sum(len(row.input_ids) for row in part) for part in together] == parts
+    assert sorted(len(row.input_ids) for part in (*alone, *together) for row in part) == sorted(lengths)
+    assert all(len(row.input_ids) > 288 for part in alone for row in part)

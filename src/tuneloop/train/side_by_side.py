@@ -18,14 +18,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tuneloop.examples.batch import micro_batches
 from tuneloop.examples.encode import Example
 from tuneloop.loss.total import LossSum
 
 TOKENS_A_WORKER = 256
 """Tokens from which a core of its own is used well: fewer make its matrix products too thin."""
 LONG = 1.125
-"""A row of more than this many times a worker's tokens gets all cores: two such rows would take its memory twice."""
+"""A micro-batch may have this many times a worker's tokens. A row that is longer gets all cores: two such rows would
+take its memory twice."""
+START = 24
+"""What a micro-batch costs whatever its size, in tokens: weights are read and widened for it."""
 GRADIENTS_AT_MOST = 2**26
 """Bytes of a model's gradients, which every worker holds once more: adapters fit, whole models do not."""
 
@@ -76,14 +78,30 @@ class SideBySide:
         self.pool = ThreadPoolExecutor(workers, "micro-batch", _set_threads, (torch.get_num_threads() // workers,))
 
     def cut(self, rows: Sequence[Example]) -> tuple[list[list[Example]], list[list[Example]]]:
-        """The micro-batches that get all cores, and those that go side by side, the largest first."""
-        whole = sum(len(row.input_ids) for row in rows)
-        parts = micro_batches(rows, min(self.tokens, math.ceil(whole / self.workers)), packed=True)
-        parts.sort(key=lambda part: -sum(len(row.input_ids) for row in part))
+        """The micro-batches that get all cores, and those that go side by side, the largest first.
+
+        Of some numbers of micro-batches the one by which all workers are done first: with three like ones, two workers
+        take as long as with four.
+        """
+        least = max(self.workers, math.ceil(_tokens(rows) / (self.tokens * LONG)))
+        ways = [_spread(rows, count) for count in range(least, max(least, len(rows)) + 1)]
+        fit = [parts for parts in ways if all(len(part) == 1 or _tokens(part) <= self.tokens * LONG for part in parts)]
+        parts = min(fit[: self.workers + 1], key=self._ends)  # more parts are thinner ones
         alone = [part for part in parts if len(part[0].input_ids) > self.tokens * LONG]  # they stand first
         if len(parts) - len(alone) < 2:
             return parts, []
         return alone, parts[len(alone) :]
+
+    def _ends(self, parts: Sequence[Sequence[Example]]) -> float:
+        """When the last worker is done if each takes the next part, largest first, in tokens of one worker."""
+        loads = [0.0] * self.workers
+        for part in parts:
+            tokens = _tokens(part) + START
+            if len(part[0].input_ids) > self.tokens * LONG:
+                loads = [load + tokens / self.workers for load in loads]
+            else:
+                loads[loads.index(min(loads))] += tokens
+        return max(loads)
 
     def accumulate(self, parts: Sequence[Sequence[Example]], total: float) -> Iterator[LossSum]:
         """Add the gradients of `parts` to the parameters' own, and give the sums of each, in their order."""
@@ -116,6 +134,24 @@ class SideBySide:
     def close(self) -> None:
         """Let the threads go."""
         self.pool.shutdown(cancel_futures=True)
+
+
+def _spread(rows: Sequence[Example], count: int) -> list[list[Example]]:
+    """At most `count` micro-batches of like many tokens, the largest first: each row, longest first, to the smallest.
+
+    Source: Graham 1969, Bounds on multiprocessing timing anomalies, section 4 (LPT).
+    """
+    parts: list[list[Example]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for row in sorted(rows, key=lambda row: -len(row.input_ids)):
+        smallest = filled.index(min(filled))
+        parts[smallest].append(row)
+        filled[smallest] += len(row.input_ids)
+    return sorted((part for part in parts if part), key=lambda part: -_tokens(part))
+
+
+def _tokens(rows: Sequence[Example]) -> int:
+    return sum(len(row.input_ids) for row in rows)
 
 
 def _set_threads(count: int) -> None:
