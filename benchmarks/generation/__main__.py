@@ -14,11 +14,11 @@ from benchmarks.generation.inputs import prepare
 from benchmarks.generation.run import Bench, Plan, summary
 from benchmarks.generation.systems import REFERENCE, SHORT, SYSTEMS
 from benchmarks.generation.table import table
+from benchmarks.outcome import conclude
 from benchmarks.train_speed.environments import ROOT
 from benchmarks.train_speed.raw import withdraw
-from tuneloop.disk import write_text
 from tuneloop.errors import TuneloopError
-from tuneloop.terminal import err, say, warn
+from tuneloop.terminal import err, say
 
 RESULTS = ROOT / "benchmarks" / "results" / "generation"
 BRIEF = {"rows": 10, "tokens": 12, "repeats": 1}
@@ -50,11 +50,7 @@ def measure(plan: Plan, *, table_only: bool) -> int:
     bench = Bench(plan)
     faults = [] if table_only else bench.run()
     text = table(summary(bench))
-    write_text(plan.raw.parent / "table.md", text)
-    print(text)
-    for fault in faults:
-        warn(fault)
-    return 1 if faults else 0
+    return conclude(plan.raw.parent / "table.md", text, faults)
 
 
 def plan_of(asked: argparse.Namespace, work: Path, results: Path, command: str) -> Plan:

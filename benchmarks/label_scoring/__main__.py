@@ -11,10 +11,10 @@ from pathlib import Path
 
 from benchmarks.label_scoring.inputs import PROMPTS, prepare, prepare_short
 from benchmarks.label_scoring.measure import Plan, faults, session, table
+from benchmarks.outcome import conclude
 from benchmarks.train_speed.raw import add_raw, read_raw
-from tuneloop.disk import write_text
 from tuneloop.errors import TuneloopError
-from tuneloop.terminal import err, warn
+from tuneloop.terminal import err
 
 RESULTS = Path(__file__).parents[1] / "results" / "label_scoring"
 
@@ -44,11 +44,7 @@ def run(asked: argparse.Namespace, command: str) -> int:
             told += found
             add_raw(results / "raw.jsonl", record | ({"withdrawn": "; ".join(found)} if found else {}))
     text = table([one for one in read_raw(results / "raw.jsonl") if "withdrawn" not in one])
-    write_text(results / "table.md", text)
-    print(text)
-    for fault in told:
-        warn(fault)
-    return 1 if told else 0
+    return conclude(results / "table.md", text, told)
 
 
 def parser() -> argparse.ArgumentParser:

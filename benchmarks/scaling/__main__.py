@@ -9,13 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.outcome import conclude
 from benchmarks.scaling.run import Bench, Plan, table
 from benchmarks.train_speed.environments import ROOT
 from benchmarks.train_speed.inputs import base_model, tiny_model
 from benchmarks.train_speed.raw import read_raw, withdraw
-from tuneloop.disk import write_text
 from tuneloop.errors import TuneloopError
-from tuneloop.terminal import err, say, warn
+from tuneloop.terminal import err, say
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling"
 
@@ -44,11 +44,7 @@ def measure(plan: Plan, *, table_only: bool) -> int:
     bench = Bench(plan)
     faults = [] if table_only else bench.run()
     text = table(bench.records(), [one for one in read_raw(plan.raw) if "withdrawn" in one])
-    write_text(plan.raw.parent / "table.md", text)
-    print(text)
-    for fault in faults:
-        warn(fault)
-    return 1 if faults else 0
+    return conclude(plan.raw.parent / "table.md", text, faults)
 
 
 def plan_of(asked: argparse.Namespace, work: Path, raw: Path, command: str) -> Plan:

@@ -9,6 +9,7 @@ import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
 
+from benchmarks.outcome import conclude
 from benchmarks.train_speed.environments import ROOT
 from benchmarks.train_speed.plot import plot
 from benchmarks.train_speed.raw import read_raw, standing, withdraw
@@ -18,7 +19,7 @@ from benchmarks.train_speed.table import lines_of, table
 from tuneloop.disk import write_text
 from tuneloop.errors import TuneloopError
 from tuneloop.model.cache import cache_root
-from tuneloop.terminal import err, say, warn
+from tuneloop.terminal import err, say
 
 RESULTS = ROOT / "benchmarks" / "results" / "train_speed"
 
@@ -47,17 +48,13 @@ def measure(plan: Plan, *, table_only: bool) -> int:
     faults = [] if table_only else bench.run()
     records = read_raw(bench.raw)
     text = table(records, bench.inputs, bench.tokens)
-    write_text(plan.results / "table.md", text)
     inforce = [one for one in standing(records).values() if one["allocator"] == plan.allocator]
     sections = {
         data: lines_of([one for one in inforce if one["data"] == data], inputs, bench.tokens[data])
         for data, inputs in bench.inputs.items()
     }
     write_text(plan.results / "speed.svg", plot(sections))
-    print(text)
-    for fault in faults:
-        warn(fault)
-    return 1 if faults else 0
+    return conclude(plan.results / "table.md", text, faults)
 
 
 def plan_of(asked: argparse.Namespace) -> Plan:

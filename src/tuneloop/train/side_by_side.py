@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -84,9 +85,9 @@ class SideBySide:
         take as long as with four.
         """
         least = max(self.workers, math.ceil(_tokens(rows) / (self.tokens * LONG)))
-        ways = [_spread(rows, count) for count in range(least, max(least, len(rows)) + 1)]
-        fit = [parts for parts in ways if all(len(part) == 1 or _tokens(part) <= self.tokens * LONG for part in parts)]
-        parts = min(fit[: self.workers + 1], key=self._ends)  # more parts are thinner ones
+        ways = (_spread(rows, count) for count in range(least, max(least, len(rows)) + 1))
+        fit = (parts for parts in ways if all(len(part) == 1 or _tokens(part) <= self.tokens * LONG for part in parts))
+        parts = min(islice(fit, self.workers + 1), key=self._ends)  # more parts are thinner ones
         alone = [part for part in parts if len(part[0].input_ids) > self.tokens * LONG]  # they stand first
         if len(parts) - len(alone) < 2:
             return parts, []
