@@ -1,11 +1,10 @@
 """Clusters of near duplicates, each held together by pairs whose true Jaccard was computed.
 
-    candidates of each band --sketches alike?--> pending pairs --true Jaccard--> near pairs --connected--> clusters
+candidates of each band --sketches alike?--> pending pairs --true Jaccard--> near pairs --connected--> clusters
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from tuneloop.errors import RecipeError
 from tuneloop.rows.near.candidates import Candidates, candidates, choose_bands
-from tuneloop.rows.near.jaccard import jaccards
+from tuneloop.rows.near.jaccard import jaccards, threads
 from tuneloop.rows.near.minhash import Bands, sketch
 
 LOWEST_THRESHOLD = 0.5
@@ -53,7 +52,7 @@ def near_duplicates(texts: Sequence[str], threshold: float, *, workers: int | No
     Args:
         texts: Normalised, or compared as they are; as many as 2**32.
         threshold: From LOWEST_THRESHOLD to 1.
-        workers: Threads; None: as many as the process may use cores.
+        workers: Threads; None: as many as there are cores.
 
     Raises:
         RecipeError: if the threshold is out of range.
@@ -61,9 +60,9 @@ def near_duplicates(texts: Sequence[str], threshold: float, *, workers: int | No
     if not LOWEST_THRESHOLD <= threshold <= 1.0:
         raise RecipeError(
             "The threshold of near duplicates is out of range", got=f"{threshold}",
-            allowed=f"a Jaccard similarity from {LOWEST_THRESHOLD} to 1", fix="0.85 finds rows with a word or two changed",
+            allowed=f"a Jaccard similarity from {LOWEST_THRESHOLD} to 1",
+            fix="0.85 finds long rows with a word or two changed, 0.7 short ones",
         )  # fmt: skip
-    threads = workers or len(os.sched_getaffinity(0))
     seen: dict[str, int] = {}
     first = np.fromiter(
         (seen.setdefault(text, place) for place, text in enumerate(texts)), dtype=np.int64, count=len(texts)
@@ -71,7 +70,7 @@ def near_duplicates(texts: Sequence[str], threshold: float, *, workers: int | No
     del seen
     places = np.arange(len(texts))
     distinct = np.flatnonzero(first == places)
-    search = _Search([texts[place] for place in distinct.tolist()], threshold, threads)
+    search = _Search([texts[place] for place in distinct.tolist()], threshold, workers or threads())
     left, right, similar = search.run()
     copies = np.flatnonzero(first != places)
     left = np.concatenate((distinct[left], first[copies]))
@@ -150,9 +149,7 @@ def _split(codes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int
     return (codes >> np.uint64(32)).astype(np.int64), (codes & _LOW).astype(np.int64)
 
 
-def _clusters(
-    component: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]
-) -> list[tuple[int, ...]]:
+def _clusters(component: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> list[tuple[int, ...]]:
     """The members of each component that has a pair."""
     members = np.unique(np.concatenate((left, right)))
     if not len(members):

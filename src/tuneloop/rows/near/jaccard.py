@@ -1,10 +1,12 @@
 """The true Jaccard similarity of pairs of texts, over their sets of shingles.
 
-    pairs of like length --shingles of both--> (P, 2L) sorted together --equal neighbours--> shared (P,) --> shared / all
+pairs of like length --shingles of both--> (P, 2L) sorted together --equal neighbours--> shared (P,) --> shared / all
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +21,7 @@ _NONE = np.uint64((1 << 64) - 1)  # fills a row of the table; as likely as any o
 
 
 def jaccards(
-    texts: Sequence[str], left: NDArray[np.int64], right: NDArray[np.int64], *, workers: int = 1
+    texts: Sequence[str], left: NDArray[np.int64], right: NDArray[np.int64], *, workers: int | None = None
 ) -> NDArray[np.float64]:
     """(P,) float64 in [0, 1]: shingles in both texts of a pair by shingles in either, each counted once.
 
@@ -29,11 +31,11 @@ def jaccards(
         texts: Normalised, or compared as they are.
         left: (P,) positions.
         right: (P,) positions.
-        workers: Threads; the result does not depend on it.
+        workers: Threads; None: as many as there are cores. The result does not depend on it.
     """
     found = np.zeros(len(left))
-    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    longest = np.maximum(lengths[left], lengths[right])
+    pairs = zip(left.tolist(), right.tolist(), strict=True)
+    longest = np.fromiter((max(len(texts[a]), len(texts[b])) for a, b in pairs), dtype=np.int64, count=len(left))
     order = np.argsort(longest, kind="stable")
 
     def fill(span: tuple[int, int]) -> None:
@@ -41,10 +43,15 @@ def jaccards(
         both = [texts[place] for place in (*left[places].tolist(), *right[places].tolist())]
         found[places] = _of_pairs(both)
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or threads()) as pool:
         for _ in pool.map(fill, _chunks(longest[order])):
             pass
     return found
+
+
+def threads() -> int:
+    """As many as the process may use cores."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _chunks(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -3,8 +3,8 @@
     hashes (S,) --k multiplications, the least of each text--> minima (K, N) --bands--> keys (B, N) uint32
                                                                              `--a bit of each--> sketches (N, W) uint64
 
-Source: Broder 1997, "On the resemblance and containment of documents", section 4 (minima); Leskovec, Rajaraman & Ullman,
-"Mining of Massive Datasets", section 3.4 (bands); Li & Koenig 2010, "b-bit minwise hashing", section 2 (one bit).
+Sources: Broder 1997, "On the resemblance and containment of documents", section 4 (minima); Leskovec, Rajaraman and
+Ullman, "Mining of Massive Datasets", section 3.4 (bands); Li & Koenig 2010, "b-bit minwise hashing", section 2 (a bit).
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _blocks(heights: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 def _band_keys(minima: NDArray[np.uint32], bands: Bands) -> NDArray[np.uint32]:
     """(B, N) a band's minima, mixed into one number."""
     cut = minima.reshape(bands.bands, bands.rows, -1)
-    keys = cut[:, 0].astype(np.uint64)
+    keys = np.zeros((bands.bands, minima.shape[1]), dtype=np.uint64)
     for row, weight in enumerate(constants(bands.rows, seed=4)):
         keys = (keys ^ cut[:, row]) * weight
         keys ^= keys >> np.uint64(32)

@@ -73,7 +73,7 @@ def shingles(texts: Sequence[str]) -> Shingles:
     """
     sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     starts = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(sizes + (LENGTH - 1), out=starts[1:])
+    np.cumsum(sizes + LENGTH, out=starts[1:])
     windows = int(starts[-1])  # one at each character, and at each mark behind a text
     points, ascii_only = _code_points(texts, starts, sizes)
     reach = np.full(windows, LENGTH, dtype=np.int64)
@@ -88,7 +88,7 @@ def shingles(texts: Sequence[str]) -> Shingles:
     hashes *= _MIX
     hashes ^= hashes >> np.uint64(29)
     reach += np.arange(windows)
-    whole = reach <= np.repeat(starts[:-1] + sizes, sizes + (LENGTH - 1))
+    whole = reach <= np.repeat(starts[:-1] + sizes, sizes + LENGTH)
     counted = np.zeros(windows + 1, dtype=np.int64)
     np.cumsum(whole, out=counted[1:])
     counts = np.diff(counted[starts])
@@ -116,10 +116,10 @@ def spans(lengths: NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
 def _code_points(
     texts: Sequence[str], starts: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint32], bool]:
-    """(T + 4,) code points of all texts, four marks behind each and behind all; whether all of them are ASCII."""
-    joined = ("\0" * (LENGTH - 1)).join(texts) + "\0" * (2 * (LENGTH - 1))
+    """(T + 4,) code points of all texts, five marks behind each and four behind all; whether all are ASCII."""
+    joined = ("\0" * LENGTH).join(texts) + "\0" * (2 * LENGTH - 1)
     points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)
-    for behind in range(LENGTH - 1):
+    for behind in range(LENGTH):
         points[starts[:-1] + sizes + behind] = _PAST_THE_END
     points[starts[-1] :] = _PAST_THE_END
     return points, joined.isascii()
