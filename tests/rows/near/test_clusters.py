@@ -109,9 +109,9 @@ def test_the_result_does_not_depend_on_workers_or_on_when_pairs_are_compared(mon
 def test_texts_of_one_pattern_get_longer_bands() -> None:
     chance = random.Random(0)
     common = "card payment to the shop number "  # a third of all shingles
-    alike = [common + "".join(chance.choices("0123456789abcdefghijk", k=32)) for _ in range(3000)]
+    alike = [common + "".join(chance.choices("0123456789abcdefghijk", k=32)) for _ in range(6000)]
     vocabulary = words(500, 3)
-    plain = [" ".join(chance.choices(vocabulary, k=10)) for _ in range(3000)]
+    plain = [" ".join(chance.choices(vocabulary, k=10)) for _ in range(6000)]
     assert choose_bands(plain, 0.8, workers=1).rows == 5
     assert choose_bands(alike, 0.8, workers=1).rows > 5
 

@@ -72,7 +72,8 @@ def _of_pairs(texts: Sequence[str]) -> NDArray[np.float64]:
     sizes = (sets != _NONE).sum(axis=1)
     both = np.sort(np.concatenate((sets[:pairs], sets[pairs:]), axis=1), axis=1)  # (P, 2L)
     shared = ((both[:, 1:] == both[:, :-1]) & (both[:, 1:] != _NONE)).sum(axis=1)
-    return shared / (sizes[:pairs] + sizes[pairs:] - shared)
+    similar: NDArray[np.float64] = shared / (sizes[:pairs] + sizes[pairs:] - shared)
+    return similar
 
 
 def _sets(texts: Sequence[str]) -> NDArray[np.uint64]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,9 +124,9 @@ def _code_points(
     return points, joined.isascii()
 
 
-def _weighted(points: NDArray[np.uint32], weights: NDArray[np.uint64], windows: int) -> NDArray[Any]:
-    """(W,) uint64: for each window, the sum of its code points by their weights."""
-    total = points[:windows] * weights[0]
+def _weighted(points: NDArray[np.uint32], weights: NDArray[np.uint64], windows: int) -> NDArray[np.uint64]:
+    """(W,) for each window, the sum of its code points by their weights."""
+    total: NDArray[np.uint64] = points[:windows] * weights[0]
     for place, weight in enumerate(weights[1:], 1):
         total += points[place : place + windows] * weight
     return total
