@@ -30,6 +30,11 @@ class Section(BaseModel):
     )
 
 
+def _none_if_off(value: Any) -> Any:
+    """`near_duplicates: off` (YAML reads it as false) switches a stage off, as null does."""
+    return None if value is False else value
+
+
 class Task(Section):
     """What the model learns to do."""
 
@@ -77,8 +82,15 @@ class Data(Section):
     """Where the rows can be had, in words; shown when a file is missing, and in the report."""
 
 
+class NearDuplicates(Section):
+    """Rows that say nearly the same as another one."""
+
+    threshold: float = Field(default=0.85, ge=0.5, le=1.0)
+    """Jaccard similarity of two rows' character n-grams from which they say the same; the best row stays."""
+
+
 class Clean(Section):
-    """The basic cleaning stages; each can be switched off."""
+    """The cleaning stages; each can be switched off."""
 
     repair_json: bool = True
     """Mend JSON lines that do not parse (cut off, single quotes, trailing commas, ...)."""
@@ -86,6 +98,11 @@ class Clean(Section):
     """Mend mojibake and control characters."""
     exact_duplicates: bool = True
     """Drop rows whose normalised content stands earlier in the training rows."""
+    near_duplicates: Annotated[
+        NearDuplicates | None,
+        BeforeValidator(_none_if_off, json_schema_input_type=NearDuplicates | Literal[False] | None),
+    ] = NearDuplicates()
+    """Drop rows that say nearly what a better one says; those whose labels contradict each other go to review."""
 
 
 class Adapt(Section):
@@ -188,7 +205,7 @@ class Recipe(Section):
 def _clean_or_off(value: Any) -> Any:
     """`clean: off` (YAML reads it as false) switches every stage off."""
     if value is False:
-        return Clean(repair_json=False, repair_encoding=False, exact_duplicates=False)
+        return Clean(repair_json=False, repair_encoding=False, exact_duplicates=False, near_duplicates=None)
     return value
 
 

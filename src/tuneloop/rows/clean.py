@@ -60,10 +60,10 @@ def clean_rows(rows: list[Row], bad: list[BadRow], *, clean: Clean, parse: Parse
         order.setdefault(item.source.rpartition(":")[0], len(order))
     items: list[Item] = sorted(given, key=lambda item: source_place(item.source, order))
     repairs: list[Repair] = []
-    for name, wanted in clean.model_dump().items():
-        if wanted:
+    for name, stage in CLEANERS.items():
+        if getattr(clean, name):
             before = len(items)
-            items, mended = CLEANERS[name](items, parse)
+            items, mended = stage(items, parse)
             repairs += mended
             if len(items) != before:
                 raise AssertionError(f"the cleaning stage {name} took {before} rows and gave {len(items)}")
@@ -275,4 +275,4 @@ CLEANERS: dict[str, Stage] = {
     "repair_encoding": repair_encoding,
     "exact_duplicates": exact_duplicates,
 }
-"""Every cleaning stage, by its key in the recipe's section `clean`; they run in the section's order."""
+"""Every basic cleaning stage, by its key in the recipe's section `clean`, in their order."""

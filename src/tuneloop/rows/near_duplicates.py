@@ -81,6 +81,21 @@ def drop_near_duplicates(
     return done, judged.conflicts()
 
 
+def without_twins(
+    rows: Sequence[Row], threshold: float, *, workers: int | None = None
+) -> tuple[list[Row], list[Dropped], list[LabelConflict]]:
+    """The rows that stay, those dropped for a better one, and the labels that contradict each other.
+
+    Args:
+        rows: Training rows.
+        threshold: As for `drop_near_duplicates`.
+        workers: Threads; None: as many as there are cores.
+    """
+    items, conflicts = drop_near_duplicates(rows, threshold, workers=workers)
+    stay = [item for item in items if isinstance(item, Row)]
+    return stay, [item for item in items if isinstance(item, Dropped)], conflicts
+
+
 def keep_best(rows: Sequence[Row]) -> int:
     """The position of the row that stays when all of them say the same.
 

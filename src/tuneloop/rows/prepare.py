@@ -1,12 +1,13 @@
 """The station of rows: read, split, clean the training rows, check, and say what was found.
 
-recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--> less leaks --checks--> Prepared
+recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--> less near duplicates --> less leaks
+    --checks--> Prepared
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
 from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Dropped, Repair, Row, Split
-from tuneloop.rows.clean import clean_rows, dropped_bad, dropped_row, mended_text, normalised
+from tuneloop.rows.clean import clean_rows, dropped_bad, normalised
+from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
+from tuneloop.rows.near_duplicates import without_twins
 from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
-from tuneloop.rows.split import SPLITS, Splits, group_of, raw_key, split_rows
+from tuneloop.rows.split import SPLITS, Splits, raw_key, split_rows
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 from tuneloop.runs import RunFolder
 
@@ -117,8 +120,13 @@ def prepare_rows(recipe: Recipe, folder: Path) -> Prepared:
         test=readings.get("test") or _share(recipe.data.test), seed=recipe.seed, group_by=recipe.data.group_by,
     )  # fmt: skip
     cleaned = clean_rows(splits.train, splits.bad["train"], clean=recipe.clean, parse=readings["train"].parse)
-    train, leaked = without_leaks(cleaned.kept, splits, readings, recipe.data.group_by)
-    dropped = cleaned.dropped + leaked
+    near = recipe.clean.near_duplicates
+    single, twins, _ = without_twins(cleaned.kept, near.threshold) if near else (cleaned.kept, [], [])
+    train, leaked = without_leaks(single, splits, readings, recipe.data.group_by)
+    if near:
+        train, nearly = without_near_leaks(train, splits, near.threshold)
+        leaked += nearly
+    dropped = cleaned.dropped + twins + leaked
     dropped += [dropped_bad(bad, split) for split in ("validation", "test") for bad in splits.bad[split]]
     kept = {row.source for row in train}
     repairs = [repair for repair in cleaned.repairs if repair.source in kept]
@@ -142,61 +150,6 @@ def _share(given: str | float) -> float:
 def labels_of(row: Row) -> tuple[str, ...]:
     """A row's labels, none, one or several."""
     return row.label if isinstance(row.label, tuple) else () if row.label is None else (row.label,)
-
-
-# -- leaks ----------------------------------------------------------------------------------------------------
-
-
-def without_leaks(
-    train: list[Row], splits: Splits, readings: dict[Split, Reading], group_by: str | None
-) -> tuple[list[Row], list[Dropped]]:
-    """Take out training rows that ask what a validation or test row asks, or are of a group that stands there.
-
-    Compared are normalised questions; of held-out rows also as the encoding repair would write them, which training
-    rows went through.
-
-    Args:
-        train: The cleaned training rows.
-        splits: All sides.
-        readings: What the sides came from.
-        group_by: As in the recipe.
-
-    Returns:
-        The rows that stay, and those that go.
-    """
-    asked: dict[str, str] = {}
-    groups: dict[str, str] = {}
-    of_train = group_of(readings["train"], group_by) if group_by else None
-    held_out: tuple[tuple[Split, list[Row]], ...] = (("validation", splits.validation), ("test", splits.test))
-    for split, rows in held_out:
-        for row in rows:
-            key = raw_key(row)
-            asked[normalised(key)] = asked[normalised(mended_text(key))] = f"{split} ({row.source})"
-        group = _group_of_side(split, readings, group_by) if of_train else None
-        if group is not None:
-            groups |= {value: split for row in rows if (value := group(row)) is not None}
-    stay: list[Row] = []
-    leaked: list[Dropped] = []
-    for row in train:
-        where = asked.get(normalised(raw_key(row)))
-        value = of_train(row) if of_train else None
-        if where is not None:
-            leaked.append(dropped_row(row, "leak", f"its text also stands in {where}"))
-        elif value is not None and value in groups:
-            leaked.append(dropped_row(row, "leak", f"its group ({group_by}) also stands in {groups[value]}"))
-        else:
-            stay.append(row)
-    return stay, leaked
-
-
-def _group_of_side(
-    split: Split, readings: dict[Split, Reading], group_by: str | None
-) -> Callable[[Row], str | None] | None:
-    """The group function of a held-out side; None where its file has no such column."""
-    try:
-        return group_of(readings.get(split, readings["train"]), group_by or "")
-    except DataError:
-        return None
 
 
 # -- checks ---------------------------------------------------------------------------------------------------
@@ -258,7 +211,9 @@ def _warnings(sides: dict[Split, list[Row]], splits: Splits, leaked: list[Droppe
             warnings.append(f"{lost}; the first: {bad[0]}")
     if leaked:
         were = "was dropped, since it also stands" if len(leaked) == 1 else "were dropped, since they also stand"
-        warnings.append(f"{_rows(len(leaked))} of train {were} in validation or test")
+        near = sum(item.stage == "near_leak" for item in leaked)
+        nearly = f" ({near} nearly)" if near else ""
+        warnings.append(f"{_rows(len(leaked))} of train {were} in validation or test{nearly}")
     chosen_by, scored = ({normalised(raw_key(row)) for row in sides[split]} for split in ("validation", "test"))
     twice = chosen_by & scored
     if twice:
@@ -334,7 +289,7 @@ def lengths(characters: Sequence[int]) -> dict[str, int]:
 
 def _reasons(dropped: Iterable[Dropped]) -> dict[str, int]:
     """Reason -> rows; duplicates and leaks count under their stage, as each of their reasons names another row."""
-    whole = ("exact_duplicates", "leak")
+    whole = ("exact_duplicates", "near_duplicates", "leak", "near_leak")
     return dict(Counter(d.stage if d.stage in whole else f"{d.stage}: {d.reason}" for d in dropped).most_common())
 
 
