@@ -15,6 +15,7 @@ LAYERS = [
     "records pick disk terminal memory",
     "recipe",
     "runs",
+    "review",
     "rows",
     "examples",
     "model",
@@ -29,7 +30,7 @@ LAYERS = [
     "cli",
 ]
 RANK = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
-LIGHT = {"errors", "records", "pick", "disk", "terminal", "recipe", "runs", "rows"}
+LIGHT = {"errors", "records", "pick", "disk", "terminal", "recipe", "runs", "review", "rows"}
 HEAVY = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers"}
 
 

@@ -11,7 +11,9 @@ import pytest
 import tuneloop
 from tuneloop.errors import TuneloopError
 
-PUBLIC = ["__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "predict", "run", "tune"]
+PUBLIC = [
+    "__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "open_queue", "predict", "run", "tune",
+]  # fmt: skip
 
 
 def python(code: str) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tuneloop.flow import clean, compare, evaluate, predict, run, tune
     from tuneloop.recipe import load_recipe
     from tuneloop.release.merge import merge
+    from tuneloop.review.queue import open_queue
 
 __version__ = "0.1.0"
 
@@ -22,12 +23,15 @@ _PUBLIC = {
     "evaluate": "tuneloop.flow",
     "load_recipe": "tuneloop.recipe",
     "merge": "tuneloop.release.merge",
+    "open_queue": "tuneloop.review.queue",
     "predict": "tuneloop.flow",
     "run": "tuneloop.flow",
     "tune": "tuneloop.flow",
 }
 
-__all__ = ["__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "predict", "run", "tune"]
+__all__ = [
+    "__version__", "clean", "compare", "evaluate", "load_recipe", "merge", "open_queue", "predict", "run", "tune",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The nouns that travel between stations: Row, BadRow, Dropped, Repair. No torch here."""
+"""The nouns that travel between stations: Row, BadRow, Dropped, Repair, Doubt. No torch here."""
 
 from __future__ import annotations
 
@@ -81,6 +81,19 @@ def content_id(row: Row) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def row_json(row: Row) -> str:
+    """A row's columns as JSON, those that are empty left out."""
+    parts: dict[str, Any] = {
+        "text": row.text, "messages": [{"role": m.role, "content": m.content} for m in row.messages],
+        "label": list(row.label) if isinstance(row.label, tuple) else row.label,
+        "chosen": row.chosen, "rejected": row.rejected, "images": list(row.images), "audios": list(row.audios),
+        "time": row.time, "meta": dict(row.meta),
+    }  # fmt: skip
+    return json.dumps({key: value for key, value in parts.items() if value}, ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    ).decode()  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """A row that could not be read as it stands.
@@ -127,3 +140,26 @@ class Repair:
     field: str
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a row waits for a person; a row may have several.
+
+    Attributes:
+        row: Id of the row.
+        source: `file:line` that the row came from.
+        stage: The cleaning stage that doubts it, e.g. "outliers" or "label_errors".
+        reason: What is doubted, a sentence for the person.
+        score: The stage's own figure, on the stage's own scale.
+        suggestion: The label that the row may have instead, or "".
+        twins: `file:line` of the rows that say nearly the same, none for most stages.
+    """
+
+    row: str
+    source: str
+    stage: str
+    reason: str
+    score: float
+    suggestion: str = ""
+    twins: tuple[str, ...] = ()

@@ -156,6 +156,32 @@ def clean(recipe: RecipePath, set_: Overrides = None, overwrite: Overwrite = Fal
 
 
 @app.command()
+def review(
+    run: RunName,
+    reviewer: Annotated[str, typer.Option(metavar="NAME", help="Who decides; default: the login name.")] = "",
+    stage: Annotated[str, typer.Option(help="Only rows that this cleaning stage doubts, e.g. label_errors.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Only so many rows.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the waiting rows there, as .jsonl or .csv.")
+    ] = None,
+    import_: Annotated[Path | None, typer.Option("--import", metavar="FILE", help="Take decisions from there.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="Of FILE: jsonl, csv or label-studio; default: by its suffix.")
+    ] = "",
+    new_labels: Annotated[bool, typer.Option("--new-labels", help="Import labels that no training row has.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Only say what waits and what was decided.")] = False,
+    json_: Json = False,
+) -> None:
+    """Decide about the rows that wait: here, in a spreadsheet, or in Label Studio."""
+    from tuneloop.cli.review import Request, do_review
+
+    asked = Request(run, reviewer, stage, limit, export, import_, format_, new_labels, stats, json_)
+    done = do_review(asked)
+    if json_:
+        _print_json(done)
+
+
+@app.command()
 def train(
     recipe: RecipePath,
     set_: Overrides = None,

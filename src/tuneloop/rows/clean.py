@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneloop.recipe import Clean
-from tuneloop.records import BadRow, Dropped, Message, Repair, Row, Split
+from tuneloop.records import BadRow, Dropped, Message, Repair, Row, Split, row_json
 from tuneloop.rows.cut_off import open_at_end
 from tuneloop.rows.files import JSON_LINE
 from tuneloop.rows.read import source_place
@@ -84,19 +84,6 @@ def dropped_bad(bad: BadRow, split: Split = "train", stage: str = "read") -> Dro
 def dropped_row(row: Row, stage: str, reason: str) -> Dropped:
     """A row as a dropped one, all its columns as JSON."""
     return Dropped(row.source, stage, reason, row_json(row))
-
-
-def row_json(row: Row) -> str:
-    """A row's columns as JSON, those that are empty left out."""
-    parts: dict[str, Any] = {
-        "text": row.text, "messages": [{"role": m.role, "content": m.content} for m in row.messages],
-        "label": list(row.label) if isinstance(row.label, tuple) else row.label,
-        "chosen": row.chosen, "rejected": row.rejected, "images": list(row.images), "audios": list(row.audios),
-        "time": row.time, "meta": dict(row.meta),
-    }  # fmt: skip
-    return json.dumps({key: value for key, value in parts.items() if value}, ensure_ascii=False).encode(
-        "utf-8", "backslashreplace"
-    ).decode()  # fmt: skip
 
 
 # -- broken JSON ----------------------------------------------------------------------------------------------
