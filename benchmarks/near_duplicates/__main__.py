@@ -1,4 +1,4 @@
-"""`python -m benchmarks.near_duplicates`: measure what is not measured yet, then write table.md. `--help` has the rest."""
+"""`python -m benchmarks.near_duplicates`: measure what is not measured yet, write table.md. `--help` has more."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def jaccard(one: str, other: str) -> float:
 
 
 def true_pairs(texts: Sequence[str], threshold: float) -> list[Pair]:
-    """Every pair of texts with a true Jaccard of at least the threshold, by counting the shingles that each two share."""
+    """Every pair of texts with a true Jaccard of at least the threshold, by counting what each two share."""
     sets = list(map(shingle_set, texts))
     holders: dict[str, list[int]] = defaultdict(list)
     found = []

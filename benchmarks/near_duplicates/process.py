@@ -1,4 +1,4 @@
-"""One measured process: `python -m benchmarks.near_duplicates.process JOB` reads texts, runs a system, writes result.json.
+"""One measured process: `python -m benchmarks.near_duplicates.process JOB`: texts -> a system -> result.json.
 
 It runs in the peers' environments: nothing of tuneloop, nor numpy, is imported here.
 """

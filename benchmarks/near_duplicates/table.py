@@ -89,7 +89,7 @@ def quality(records: Sequence[Record]) -> list[str]:
         cells = [one["data"], str(one["threshold"]), one["system"], *figures, f"{one['result']['seconds']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     told = (
-        "Pairs are those of each system's clusters, closed. The truth of dedupe_early_childhood is its record ids, that "
-        "of sms_spam every pair whose true Jaccard reaches the threshold; of planted twins, those that reach it."
+        "Pairs are those of each system's clusters, closed. The truth of dedupe_early_childhood is its record ids, "
+        "that of sms_spam every pair whose true Jaccard reaches the threshold; of planted twins, those that reach it."
     )
     return [*lines, "", told, ""]
