@@ -80,12 +80,12 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
     settings, home = load_recipe(recipe, overrides), Path(recipe).resolve().parent
     folder = RunFolder(RUNS / settings.name)
     with claim(folder):
-        key = data_key(settings, home)
+        key = data_key(settings, home, folder)
         if rows_stand(folder, key):
             say("rows: unchanged, kept")
         else:
             _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
-            prepared, seconds = timed_prepare(settings, home)
+            prepared, seconds = timed_prepare(settings, home, folder)
             data_station(folder, settings, prepared, key, seconds)
             folder.save_recipe(settings)
     return folder
@@ -196,9 +196,9 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     """The station of rows if stale, after everything cheap was checked and the base model found."""
     from tuneloop.model.source import resolve
 
-    key = data_key(recipe, home)
+    key = data_key(recipe, home, folder)
     stale = not rows_stand(folder, key)
-    prepared, seconds = timed_prepare(recipe, home) if stale else (load_rows(folder), 0.0)
+    prepared, seconds = timed_prepare(recipe, home, folder) if stale else (load_rows(folder), 0.0)
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     check_fits(recipe, source)
     keys = later_keys(recipe, key, source)
@@ -219,6 +219,8 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     say(f"rows: {prepared.report['format']}; " + ", ".join(f"{k} {len(v)}" for k, v in _sides(prepared).items()))
     for warning in prepared.report["warnings"]:
         warn(warning)
+    if waiting := prepared.report["counts"]["train"]["to review"]:
+        say(f"review: {waiting} rows wait for a person and are not trained on; `tuneloop review {recipe.name}`")
     return Plan(folder, recipe, source, prepared, keys, ready)
 
 

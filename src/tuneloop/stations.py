@@ -19,6 +19,8 @@ from tuneloop.disk import sha256_json
 from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
+from tuneloop.review.log import decisions_key
+from tuneloop.review.store import load_decisions
 from tuneloop.rows.prepare import Prepared, inputs_key, load_prepared, prepare_rows, save_prepared
 from tuneloop.runs import RunFolder
 from tuneloop.terminal import say, warn
@@ -41,10 +43,11 @@ class Keys:
     evaluate: str
 
 
-def data_key(recipe: Recipe, home: Path) -> str:
-    """Hash of the input files, the sections that shape the rows, the seed and the code's version."""
+def data_key(recipe: Recipe, home: Path, run: RunFolder) -> str:
+    """Hash of the input files, the sections that shape the rows, people's decisions, the seed, the code's version."""
+    decided = decisions_key(load_decisions(run.data))
     parts = [recipe.data.model_dump(exclude={"source"}), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
-    return sha256_json([inputs_key(recipe, home), parts, __version__])
+    return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
 
 
 def later_keys(recipe: Recipe, data: str, source: Source) -> Keys:
@@ -65,7 +68,7 @@ def evaluate_key(train: str, recipe: Recipe) -> str:
 def rows_stand(run: RunFolder, key: str) -> bool:
     """Whether the rows of `key` were written and are still there."""
     entry = run.stations().get("data")
-    names = ("train", "validation", "test", "dropped", "repairs")
+    names = ("clean", "train", "validation", "test", "dropped", "repairs")
     there = all((run.data / f"{name}.parquet").is_file() for name in names) and (run.data / "report.json").is_file()
     return entry is not None and entry["key"] == key and there
 
@@ -87,9 +90,9 @@ def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, s
     """Write the clean, dropped and split rows, and the data report."""
     save_prepared(prepared, run)
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
+    counts |= {"dropped": len(prepared.dropped), "to_review": prepared.report["counts"]["train"]["to review"]}
     run.record(
-        "data", key=key, seed=recipe.seed, seconds=round(seconds, 2),
-        counts=counts | {"dropped": len(prepared.dropped)},
+        "data", key=key, seed=recipe.seed, seconds=round(seconds, 2), counts=counts,
         inputs={file["path"]: file["sha256"] for file in prepared.report["files"]},
     )  # fmt: skip
 
@@ -341,8 +344,8 @@ def load_rows(run: RunFolder) -> Prepared:
     return load_prepared(run)
 
 
-def timed_prepare(recipe: Recipe, home: Path) -> tuple[Prepared, float]:
-    """Read, split and clean the recipe's rows; with the seconds it took."""
+def timed_prepare(recipe: Recipe, home: Path, run: RunFolder) -> tuple[Prepared, float]:
+    """Read, split and clean the recipe's rows, by the decisions in the run's queue; with the seconds it took."""
     began = time.monotonic()
-    prepared = prepare_rows(recipe, home)
+    prepared = prepare_rows(recipe, home, load_decisions(run.data))
     return prepared, time.monotonic() - began

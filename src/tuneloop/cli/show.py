@@ -135,11 +135,11 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.source import resolve
     from tuneloop.rows.locate import expand_variables
-    from tuneloop.rows.prepare import prepare_rows
-    from tuneloop.stations import encode_rows
+    from tuneloop.runs import RUNS
+    from tuneloop.stations import encode_rows, timed_prepare
 
     recipe, home = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
-    prepared = prepare_rows(recipe, home)
+    prepared, _ = timed_prepare(recipe, home, RunFolder(RUNS / recipe.name))
     tokenizer = load_tokenizer(
         resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     )

@@ -1,22 +1,26 @@
 """The station of rows: read, split, clean the training rows, check, and say what was found.
 
 recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--> less near duplicates --> less leaks
-    --checks--> Prepared
+    --> doubts --decisions--> kept, dropped, waiting --checks--> Prepared
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
 from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe
-from tuneloop.records import Dropped, Repair, Row, Split
+from tuneloop.records import Doubt, Dropped, Repair, Row, Split
+from tuneloop.review.apply import apply_decisions
+from tuneloop.review.log import Decision
+from tuneloop.review.store import held, write_queue
 from tuneloop.rows.clean import clean_rows, dropped_bad, normalised
+from tuneloop.rows.contradictions import doubts_of_conflicts
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import without_twins
@@ -34,13 +38,16 @@ class Prepared:
     """Rows that are ready for a model.
 
     Attributes:
-        train: Cleaned training rows.
+        train: Cleaned training rows that nobody doubts, or that a person let in.
         validation: As they were read.
         test: As they were read.
-        dropped: Every row that is in none of the three (but those that `where` left out), with its reason.
+        dropped: Every row that is in none of the three and does not wait (but those that `where` left out), with its
+            reason.
         repairs: What was mended in training rows.
         labels: Classification: the training rows' labels, sorted; else [].
-        report: JSON-able: format, files, filtered, counts, bad, labels, think, lengths, warnings, source, task.
+        report: JSON-able: format, files, filtered, counts, bad, labels, think, lengths, warnings, source, task, doubts.
+        clean: The cleaned training rows before any person's decision.
+        doubts: Why some of them wait for one.
     """
 
     train: list[Row]
@@ -50,6 +57,8 @@ class Prepared:
     repairs: list[Repair]
     labels: list[str]
     report: dict[str, Any]
+    clean: list[Row] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
 
 
 def inputs_key(recipe: Recipe, folder: Path) -> dict[str, str]:
@@ -96,12 +105,13 @@ def _places(recipe: Recipe, folder: Path) -> dict[Split, Place]:
     return found
 
 
-def prepare_rows(recipe: Recipe, folder: Path) -> Prepared:
+def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = ()) -> Prepared:
     """Read, split and clean the rows of a recipe, and check that they can teach what it asks.
 
     Args:
         recipe: Its sections data, clean, task, and the seed decide.
         folder: Where its relative paths start.
+        decisions: What people decided about doubted rows, the whole log, oldest first.
 
     Raises:
         DataError: if rows are missing, a side of the split is empty, there is one class only, or most labels of the
@@ -121,25 +131,29 @@ def prepare_rows(recipe: Recipe, folder: Path) -> Prepared:
     )  # fmt: skip
     cleaned = clean_rows(splits.train, splits.bad["train"], clean=recipe.clean, parse=readings["train"].parse)
     near = recipe.clean.near_duplicates
-    single, twins, _ = without_twins(cleaned.kept, near.threshold) if near else (cleaned.kept, [], [])
-    train, leaked = without_leaks(single, splits, readings, recipe.data.group_by)
+    single, twins, conflicts = without_twins(cleaned.kept, near.threshold) if near else (cleaned.kept, [], [])
+    clean, leaked = without_leaks(single, splits, readings, recipe.data.group_by)
     if near:
-        train, nearly = without_near_leaks(train, splits, near.threshold)
+        clean, nearly = without_near_leaks(clean, splits, near.threshold)
         leaked += nearly
-    dropped = cleaned.dropped + twins + leaked
+    doubts = doubts_of_conflicts(clean, conflicts)
+    reviewed = apply_decisions(clean, doubts, decisions)
+    train, waiting = reviewed.kept, reviewed.waiting
+    dropped = cleaned.dropped + twins + leaked + reviewed.dropped
     dropped += [dropped_bad(bad, split) for split in ("validation", "test") for bad in splits.bad[split]]
-    kept = {row.source for row in train}
+    kept = {row.source for row in [*train, *waiting]}
     repairs = [repair for repair in cleaned.repairs if repair.source in kept]
     sides: dict[Split, list[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
-    _refuse_empty(sides, dropped, recipe)
+    _refuse_empty(sides, dropped, waiting, recipe)
     labels: list[str] = []
     warnings = _warnings(sides, splits, leaked, recipe)
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in labels_of(row)})
         _refuse_one_class(labels, train)
         warnings += unknown_labels(sides, labels)
-    report = _report(recipe, readings, splits, sides, dropped, repairs, warnings)
-    return Prepared(train, splits.validation, splits.test, dropped, repairs, labels, report)
+    report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
+    report["doubts"] = dict(Counter(doubt.stage for doubt in doubts).most_common())
+    return Prepared(train, splits.validation, splits.test, dropped, repairs, labels, report, clean, doubts)
 
 
 def _share(given: str | float) -> float:
@@ -155,7 +169,9 @@ def labels_of(row: Row) -> tuple[str, ...]:
 # -- checks ---------------------------------------------------------------------------------------------------
 
 
-def _refuse_empty(sides: dict[Split, list[Row]], dropped: list[Dropped], recipe: Recipe) -> None:
+def _refuse_empty(
+    sides: dict[Split, list[Row]], dropped: list[Dropped], waiting: Sequence[Row], recipe: Recipe
+) -> None:
     for split in SPLITS:
         if sides[split]:
             continue
@@ -163,6 +179,7 @@ def _refuse_empty(sides: dict[Split, list[Row]], dropped: list[Dropped], recipe:
         given = _specs(recipe)[split]
         total = sum(map(len, sides.values()))
         got = f"{split} = {given}, of {total} rows" + (f"; dropped: {_listed(lost)}" if lost else "")
+        got += f"; waiting for review: {len(waiting)}" if waiting and split == "train" else ""
         fix = f"Make the share data.{split} larger, or name a file of its own"
         if split == "train":
             fix = "Make data.validation and data.test smaller, or see the reasons"
@@ -243,7 +260,7 @@ def _warnings(sides: dict[Split, list[Row]], splits: Splits, leaked: list[Droppe
 
 def _report(
     recipe: Recipe, readings: dict[Split, Reading], splits: Splits, sides: dict[Split, list[Row]],
-    dropped: list[Dropped], repairs: list[Repair], warnings: list[str],
+    dropped: list[Dropped], repairs: list[Repair], warnings: list[str], waiting: Sequence[Row],
 ) -> dict[str, Any]:  # fmt: skip
     lost = {split: [item for item in dropped if item.split == split] for split in SPLITS}
     mended = len({repair.source for repair in repairs})
@@ -254,6 +271,8 @@ def _report(
         }
         for split in SPLITS
     }  # fmt: skip
+    counts["train"]["in"] += len(waiting)
+    counts["train"]["to review"] = len(waiting)
     gone = {(item.split, item.source) for item in dropped}
     bad = [(split, row) for split in SPLITS for row in splits.bad[split] if (split, row.source) in gone]
     thinks = sum("<think>" in row.answer for row in sides["train"])
@@ -306,16 +325,19 @@ def _rows(count: int) -> str:
 
 
 def save_prepared(prepared: Prepared, run: RunFolder) -> None:
-    """Write the row tables and the report as the run's data folder: all of it or nothing.
+    """Write the row tables, the review queue and the report as the run's data folder: all of it or nothing.
 
+    Decisions that stand in the older folder's queue are carried over, those too that were made meanwhile.
     What stood on the older rows leaves the manifest once the new ones are written and before they take their place.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written; the older rows stand then as they were.
     """
-    with atomic_folder(run.data) as folder:
+    with held(run.data), atomic_folder(run.data) as folder:
         for split, rows in zip(SPLITS, (prepared.train, prepared.validation, prepared.test), strict=True):
             write_rows(folder / f"{split}.parquet", rows)
+        write_rows(folder / "clean.parquet", prepared.clean)
+        write_queue(folder, prepared.clean, prepared.doubts, older=run.data)
         write_records(folder / "dropped.parquet", Dropped, prepared.dropped)
         write_records(folder / "repairs.parquet", Repair, prepared.repairs)
         write_json(folder / "report.json", prepared.report | {"classes": prepared.labels})
@@ -323,7 +345,7 @@ def save_prepared(prepared: Prepared, run: RunFolder) -> None:
 
 
 def load_prepared(run: RunFolder) -> Prepared:
-    """Read back what `save_prepared` wrote.
+    """Read back what `save_prepared` wrote, but for `clean` and `doubts`, which only the next cleaning makes again.
 
     Raises:
         RunError: if a file is missing or broken.
