@@ -44,7 +44,7 @@ def test_a_conflict_whose_other_side_is_gone_is_none():
 def prepared(tmp_path: Path):
     """A function from decisions to what a set with one contradiction becomes."""
     lines = [f'{{"text": "{word} question about something else, number {n}", "label": "{"ab"[n % 2]}"}}'
-             for n, word in enumerate("alpha beta gamma delta epsilon zeta eta theta iota kappa".split())]  # fmt: skip
+             for n, word in enumerate(["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"])]  # fmt: skip
     clash = [f'{{"text": "{TEXT}", "label": "a"}}', f'{{"text": "{TEXT}?", "label": "b"}}']
     (tmp_path / "train.jsonl").write_text("\n".join([*lines, *clash]), encoding="utf-8")
     for name, line in (("v", lines[0]), ("t", lines[1])):
