@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,9 @@ def test_a_conflict_whose_other_side_is_gone_is_none():
 @pytest.fixture
 def prepared(tmp_path: Path):
     """A function from decisions to what a set with one contradiction becomes."""
-    lines = [f'{{"text": "{word} question about something else, number {n}", "label": "{"ab"[n % 2]}"}}'
-             for n, word in enumerate(["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"])]  # fmt: skip
-    clash = [f'{{"text": "{TEXT}", "label": "a"}}', f'{{"text": "{TEXT}?", "label": "b"}}']
+    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()  # noqa: SIM905
+    lines = [json.dumps({"text": f"{words[n]} question, number {n}", "label": "ab"[n % 2]}) for n in range(10)]
+    clash = [json.dumps({"text": TEXT, "label": "a"}), json.dumps({"text": f"{TEXT}?", "label": "b"})]
     (tmp_path / "train.jsonl").write_text("\n".join([*lines, *clash]), encoding="utf-8")
     for name, line in (("v", lines[0]), ("t", lines[1])):
         (tmp_path / f"{name}.jsonl").write_text(line.replace("question", "wholly different words"), encoding="utf-8")
