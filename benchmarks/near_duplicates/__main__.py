@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.near_duplicates.inputs import made, quality_sets
@@ -52,9 +53,9 @@ def plan_of(asked: argparse.Namespace, work: Path, raw: Path, command: str) -> P
     """
     count = asked.texts or (20_000 if asked.short else 1_000_000)
     sets = [] if asked.short else quality_sets()
-    if not asked.short and len(sets) < 2:
+    if not asked.short and len(sets) < 3:
         warn("TUNELOOP_DATA does not hold dedupe_early_childhood and sms_spam: their quality is left out")
-    planted = made(1_000 if asked.short else 20_000, seed=1)
+    planted = replace(made(1_000 if asked.short else 20_000, seed=1, words=24), name="planted twins")
     systems = asked.systems or (["tuneloop"] if asked.short else list(SYSTEMS))
     thresholds = (0.7,) if asked.short else (0.7, 0.8, 0.9)
     repeats = asked.repeats or (1 if asked.short else 3)

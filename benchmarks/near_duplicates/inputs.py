@@ -8,7 +8,7 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, combinations
 from pathlib import Path
 
@@ -69,8 +69,13 @@ def made(count: int, *, seed: int = 0, words: int = 13) -> Texts:
 def quality_sets() -> list[Texts]:
     """The real sets that TUNELOOP_DATA holds."""
     root = Path(os.environ.get("TUNELOOP_DATA") or "nowhere")
-    makers = {"dedupe_early_childhood": early_childhood, "sms_spam": sms_spam}
-    return [make(root / name) for name, make in makers.items() if (root / name).is_dir()]
+    found = []
+    if (root / "dedupe_early_childhood").is_dir():
+        sites = early_childhood(root / "dedupe_early_childhood")
+        found += [sites, replace(sites, name=f"{sites.name} by Jaccard", truth=())]
+    if (root / "sms_spam").is_dir():
+        found.append(sms_spam(root / "sms_spam"))
+    return found
 
 
 def early_childhood(folder: Path) -> Texts:

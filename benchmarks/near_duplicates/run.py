@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.near_duplicates.environments import packages_of, python_of
 from benchmarks.near_duplicates.inputs import Pair, Texts, pairs_of, true_pairs, write_texts
 from benchmarks.near_duplicates.process import Job, write_job
+from benchmarks.near_duplicates.systems import joined
 from benchmarks.train_speed.environments import ROOT, NotInstallable
 from benchmarks.train_speed.raw import Record, add_raw, read_raw, standing
 from tuneloop.disk import sha256_file, sha256_json
@@ -170,7 +171,7 @@ class Bench:
             return set(given.truth)
         key = given.name, threshold
         if key not in self.truths:
-            self.truths[key] = set(true_pairs(given.texts, threshold))
+            self.truths[key] = set(pairs_of(joined(true_pairs(given.texts, threshold))))  # closed, as everyone's are
         return self.truths[key]
 
     def _process(self, point: Point) -> dict[str, Any]:

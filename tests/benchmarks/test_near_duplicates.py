@@ -102,7 +102,8 @@ def test_every_measured_system_exists() -> None:
 
 def test_the_real_sets(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNELOOP_DATA", str(shared_data))
-    sites, messages = quality_sets()
+    sites, by_jaccard, messages = quality_sets()
+    assert by_jaccard.texts == sites.texts and not by_jaccard.truth
     assert len(sites.texts) == 3337 and len(sites.truth) > 3000 and len(messages.texts) == 5574
     assert len(messages.texts) - len(set(messages.texts)) >= 403
     assert not any("\n" in text for given in (sites, messages) for text in given.texts)
@@ -114,7 +115,7 @@ def test_the_short_form_runs_and_is_not_run_twice(
     arguments = ["--short", "--texts", "2000", "--results", str(tmp_path)]
     assert main(arguments) == 0
     text = capsys.readouterr().out
-    assert "| tuneloop | 2,000 |" in text and "| made 1,000 | 0.7 | tuneloop |" in text
+    assert "| tuneloop | 2,000 |" in text and "| planted twins | 0.7 | tuneloop |" in text
     assert len(read_raw(tmp_path / "raw.jsonl")) == 2
     monkeypatch.setattr(Bench, "_process", lambda self, point: pytest.fail("ran again"))
     assert main(arguments) == 0
