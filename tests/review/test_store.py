@@ -20,6 +20,7 @@ from tests.review.conftest import ROWS, Reclean, clean_again, doubt, row
 from tuneloop.disk import atomic_folder
 from tuneloop.errors import DataError, RunError
 from tuneloop.review import store
+from tuneloop.review.log import Decision
 from tuneloop.review.queue import Answer, Outcome, Queue
 from tuneloop.review.store import load_decisions
 
@@ -156,6 +157,20 @@ def test_a_decision_waits_while_the_folder_is_replaced_and_is_not_lost(queue: Qu
     assert [decision.row for decision in queue.log()] == [ROWS[0].id]
 
 
+def test_a_step_sees_all_that_was_decided_before_it(queue: Queue):
+    """Between reading the row and writing the decision nobody else gets in."""
+    done: list[Outcome] = []
+    late = threading.Thread(target=lambda: done.extend(queue.decide([Answer(ROWS[0].id, "drop", "bo", seen=0)])))
+    with store.transaction(queue.data, write=True) as connection:
+        assert store.read_log(connection) == []
+        late.start()
+        time.sleep(0.2)
+        first = Decision(0, ROWS[0].id, "keep", "ann", "2026-01-01T00:00:00+00:00", {}, {})
+        assert store.add_decision(connection, first).number == 1
+    late.join(10)
+    assert [(outcome.result, outcome.decision.reviewer) for outcome in done] == [("conflict", "ann")]
+
+
 def test_who_waits_too_long_is_told_what_for(queue: Queue, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store, "PATIENCE", 0.1)
     with store.held(queue.data), pytest.raises(RunError, match=r"busy.*cleans the rows again"):
@@ -212,6 +227,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tuneloop.review import store
+from tuneloop.review.log import Decision
 from tuneloop.review.queue import Answer, Queue
 queue = Queue(Path(sys.argv[1]))
 first, second = (item.row for item in queue.items()[:2])

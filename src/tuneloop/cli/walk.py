@@ -252,14 +252,14 @@ class _Walk:
         others = [other for other in self.queue.items(decided=True) if other.row != item.row]
         own = _grams(item.text)
         scored = sorted(((_alike(own, other.text), other) for other in others), key=lambda pair: -pair[0])
-        page = Text("twins\n" if item.twins else "no twins\n", style="dim")
+        page = Text().append("twins\n" if item.twins else "no twins\n", style="dim")
         for twin in item.twins:
             page.append_text(_twin_line(twin, SHORT))
         page.append("like it in the queue\n", style="dim")
         for share, other in scored[:5]:
             if share >= 0.2:
                 twin = Twin(other.sources[0], other.row, other.text, label_text(other.label))
-                page.append_text(_twin_line(twin, SHORT))
+                page.append_text(_twin_line(twin, SHORT, "like it"))
         return page
 
 
@@ -296,10 +296,10 @@ def _holding(item: Item) -> str:
     return f"{holds.reviewer} decided at {holds.time}: {holds.deed}" + (f" ({holds.comment})" if holds.comment else "")
 
 
-def _twin_line(twin: Twin, length: int) -> Text:
-    line = Text("twin    ", style="dim").append(twin.source, style="dim")
+def _twin_line(twin: Twin, length: int, word: str = "twin") -> Text:
+    line = Text().append(f"{word:<8}{twin.source}", style="dim")
     text = _shortened(twin.text, length) if twin.text else "(not among the training rows)"
-    return line.append(f"  {twin.label}", style="cyan").append(f"  {text}\n", style="default")
+    return line.append(f"  {twin.label}", style="cyan").append(f"  {text}\n")
 
 
 def _columns(item: Item) -> Text:
