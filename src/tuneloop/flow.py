@@ -186,7 +186,15 @@ def claim(folder: RunFolder) -> Iterator[None]:
 
 
 def _sweep(folder: RunFolder) -> None:
-    """Take away what a killed process was writing: it never got its final name."""
+    """Take away what a killed process was writing: it never got its final name.
+
+    One that was killed between the two renames of a folder left the old folder, with people's decisions in it, under
+    another name alone: it gets its own back.
+    """
+    for old in folder.path.glob(".*.old"):
+        home = folder.path / old.name[1:].rsplit(".", 2)[0]
+        if not home.exists():
+            old.replace(home)
     for inside in (folder.path, folder.checkpoints):
         for path in [*inside.glob(".*.tmp"), *inside.glob(".*.old")]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -92,7 +92,9 @@ class RunFolder:
         with atomic_folder(self.previous.path) as folder:
             for path in kept:
                 if path.is_dir():
-                    shutil.copytree(path, folder / path.name, copy_function=_link)
+                    # The review queue is written in place: linked, it would be one file under two names.
+                    queue = shutil.ignore_patterns("review.sqlite*")
+                    shutil.copytree(path, folder / path.name, copy_function=_link, ignore=queue)
                 elif path.exists():
                     _link(path, folder / path.name)
 

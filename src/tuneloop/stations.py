@@ -45,7 +45,7 @@ class Keys:
 
 def data_key(recipe: Recipe, home: Path, run: RunFolder) -> str:
     """Hash of the input files, the sections that shape the rows, people's decisions, the seed, the code's version."""
-    decided = decisions_key(load_decisions(run.data))
+    decided = decisions_key(load_decisions(run.data))  # "" where nobody decided anything
     parts = [recipe.data.model_dump(exclude={"source"}), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
     return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
 

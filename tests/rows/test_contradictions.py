@@ -14,6 +14,7 @@ from tuneloop.rows.contradictions import doubts_of_conflicts
 from tuneloop.rows.near_duplicates import LabelConflict
 from tuneloop.rows.prepare import Prepared, prepare_rows
 
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "omega", "iota", "kappa", "lambda", "sigma"]
 TEXT = "Where can I see the list of all payments that I made with my card in the last month"
 
 
@@ -44,12 +45,12 @@ def test_a_conflict_whose_other_side_is_gone_is_none():
 @pytest.fixture
 def prepared(tmp_path: Path):
     """A function from decisions to what a set with one contradiction becomes."""
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()  # noqa: SIM905
-    lines = [json.dumps({"text": f"{words[n]} question, number {n}", "label": "ab"[n % 2]}) for n in range(10)]
+    lines = [json.dumps({"text": f"{word} " * 9, "label": "ab"[n % 2]}) for n, word in enumerate(WORDS)]
     clash = [json.dumps({"text": TEXT, "label": "a"}), json.dumps({"text": f"{TEXT}?", "label": "b"})]
     (tmp_path / "train.jsonl").write_text("\n".join([*lines, *clash]), encoding="utf-8")
-    for name, line in (("v", lines[0]), ("t", lines[1])):
-        (tmp_path / f"{name}.jsonl").write_text(line.replace("question", "wholly different words"), encoding="utf-8")
+    for name, label in (("v", "a"), ("t", "b")):
+        line = json.dumps({"text": "nothing like any of them", "label": label})
+        (tmp_path / f"{name}.jsonl").write_text(line, encoding="utf-8")
     tree = {
         "name": "x", "task": {"type": "classification"}, "model": {"name_or_path": "m"},
         "data": {"train": "train.jsonl", "validation": "v.jsonl", "test": "t.jsonl"},

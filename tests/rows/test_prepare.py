@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from tests.rows.conftest import Write
 
 from tuneloop.errors import DataError, RunError
-from tuneloop.recipe import Recipe
+from tuneloop.recipe import Clean, Recipe
 from tuneloop.rows.files import Record
 from tuneloop.rows.prepare import inputs_key, lengths, load_prepared, prepare_rows, save_prepared
 from tuneloop.runs import RunFolder
@@ -99,7 +100,8 @@ def test_a_mended_row_leaves_with_its_group(tmp_path: Path, write: Write, recipe
     assert any("group (who) also stands in" in item.reason for item in prepared.dropped)
 
 
-def test_conflicting_labels_are_kept_and_said(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+@pytest.mark.parametrize("near", [True, False])
+def test_conflicting_labels_wait_or_are_said(near: bool, tmp_path: Path, write: Write, recipe: Recipes) -> None:
     lines = [
         *rows(20),
         {"text": "Text 3", "label": "a"},
@@ -107,9 +109,14 @@ def test_conflicting_labels_are_kept_and_said(tmp_path: Path, write: Write, reci
         {"text": "text 5", "label": "b"},
     ]
     write("v.jsonl", *rows(4, 90))
-    prepared = prepare_rows(recipe(train=write("a.jsonl", *lines), validation="v.jsonl", test="v.jsonl"), tmp_path)
-    assert len(prepared.train) == 22
-    assert any(warning.startswith("conflicting labels: 2 texts") for warning in prepared.report["warnings"])
+    made = recipe(train=write("a.jsonl", *lines), validation="v.jsonl", test="v.jsonl")
+    if not near:
+        made = made.model_copy(update={"clean": Clean(near_duplicates=None)})
+    prepared = prepare_rows(made, tmp_path)
+    assert len(prepared.train) == (18 if near else 22)  # both rows of each of two contradictions wait
+    said = [warning for warning in prepared.report["warnings"] if warning.startswith("conflicting labels: 2 texts")]
+    assert len(said) == (0 if near else 1)
+    assert prepared.report["counts"]["train"]["to review"] == (4 if near else 0)
 
 
 def test_one_class_is_refused(tmp_path: Path, write: Write, recipe: Recipes) -> None:
@@ -224,8 +231,8 @@ def test_prepared_rows_come_back(tmp_path: Path, write: Write, recipe: Recipes) 
     prepared = prepare_rows(recipe(train=write("a.jsonl", *lines)), tmp_path)
     run = RunFolder(tmp_path / "run")
     save_prepared(prepared, run)
-    assert load_prepared(run) == prepared
-    names = ["dropped", "repairs", "test", "train", "validation"]
+    assert load_prepared(run) == replace(prepared, clean=[], doubts=[])
+    names = ["clean", "dropped", "repairs", "test", "train", "validation"]
     assert sorted(p.name for p in run.data.iterdir()) == sorted([f"{n}.parquet" for n in names] + ["report.json"])
     (run.data / "train.parquet").unlink()
     with pytest.raises(RunError, match="does not exist"):
