@@ -16,6 +16,7 @@ LAYERS = [
     "recipe",
     "runs",
     "rows",
+    "augment",
     "examples",
     "model",
     "loss",
