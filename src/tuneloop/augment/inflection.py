@@ -66,11 +66,11 @@ class Inflections:
             return _with_s(word)
         if form == "ing":
             known = [other for other in listed if other.endswith("ing") and other != word]
-            return self._only(known) if known else None if _doubtful(word) else _with_ing(word)
+            return None if _doubtful(word) else self._only(known) if known else _with_ing(word)
         known = [other for other in listed if not other.endswith("ing") and not other.endswith("s")]
-        if known or word in UNCHANGED:
-            return None if word in UNCHANGED else self._only(known)
-        return None if listed or _doubtful(word) else _with_ed(word)
+        if word in UNCHANGED or _doubtful(word):
+            return None
+        return self._only(known) if known else None if listed else _with_ed(word)
 
     @staticmethod
     def _only(forms: list[str]) -> str | None:
@@ -94,7 +94,7 @@ class Inflections:
         if self.inflect(part, plain, form) == word:
             return True
         doubled = form in ("ed", "ing") and part == "v" and plain.endswith("l")
-        return doubled and word in (plain + form, plain + "l" + form) and not self._forms.get((part, plain))
+        return doubled and word in (plain + form, plain + "l" + form)
 
 
 def _form_of(part: str, word: str) -> Form:

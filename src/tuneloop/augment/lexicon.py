@@ -127,7 +127,7 @@ def read_table(path: Path) -> dict[str, tuple[str, ...]]:
         if code:
             group = group[1:] if code[1] == "=" else []
         _join(found, group)
-    if not found:
+    if not any(found.values()):
         raise DataError(
             f"The synonym table {path} holds no group", got=f"{len(lines)} lines", allowed="two words a line or more",
             fix="Write the words of a group on one line, apart by blanks",

@@ -64,8 +64,8 @@ def _groups(name: str) -> dict[str, tuple[str, ...]]:
 
 @functools.cache
 def same_reading() -> dict[str, tuple[str, ...]]:
-    """Character -> the six most frequent others of its reading: what an input method offers first."""
-    return {sign: others[:6] for sign, others in _groups("pinyin.txt").items()}
+    """Character -> the ten most frequent others of its reading: what an input method offers first."""
+    return {sign: others[:10] for sign, others in _groups("pinyin.txt").items()}
 
 
 def noise(

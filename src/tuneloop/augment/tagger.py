@@ -54,7 +54,7 @@ def expected(before: str, after: str) -> frozenset[Reading]:
     return _FREE
 
 
-_NOUN = frozenset({("n", ""), ("n", "s")})
+_NOUN = frozenset({("n", ""), ("n", "s"), ("a", "est")})  # the easiest of them
 _ADJECTIVE = frozenset({("a", ""), ("a", "er"), ("a", "est")})
 _NOMINAL = _NOUN | _ADJECTIVE
 _VERB = frozenset({("v", "")})

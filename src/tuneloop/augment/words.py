@@ -29,7 +29,7 @@ _FULL = re.compile(
     r"(?P<kept>```.*?(?:```|\Z)|`[^`\n]+`"
     r"|(?:https?|ftp|file)://[^\s\u3000-\u9fff\uff00-\uffef]+|www\.[^\s\u3000-\u9fff\uff00-\uffef]+"
     r"|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+|\{\{.*?\}\}|\{[^{}\n]*\}|<[^<>\s][^<>\n]{0,80}>|\[[^\[\]\n]{0,40}\]"
-    r"|\$\{?\w+\}?|%\(?\w+\)?|[@#]\w+"
+    r"|\$\{?\w+\}?|%(?:\(\w+\))?\w*|[@#]\w+"
     r"|[A-Za-z\u00c0-\u024f'’.,:+-]*[0-9][A-Za-z0-9\u00c0-\u024f'’.,:%/+_-]*"
     r"|[A-Za-z0-9._~-]*[/\\_][A-Za-z0-9._~/\\-]*)"
     rf"|{_WORD}|{_HAN}",
@@ -96,7 +96,7 @@ def is_name(text: str, start: int, word: str) -> bool:
 
     A capital at the start of a sentence says nothing; in a text all in capitals none does.
     """
-    if word.islower():
+    if word.islower() or is_chinese(word):
         return False
     if not word[1:].islower():
         return not (text.isupper() or (len(word) == 1 and word in "IA"))
@@ -187,7 +187,8 @@ def plain_forms(word: str) -> tuple[str, ...]:
         ("er", ""), ("r", ""), ("est", ""), ("st", ""),
     ):  # fmt: skip
         stem = word.removesuffix(ending)
-        if stem != word and len(stem) >= 3:
+        short = ending in ("d", "r", "st") and not stem.endswith("e")  # card is no form of "car"
+        if stem != word and len(stem) >= 3 and not short and not (ending == "s" and stem.endswith("s")):
             found.append(stem + instead)
             if ending in ("ed", "ing", "er", "est") and not instead and stem[-1] == stem[-2]:
                 found.append(stem[:-1])
