@@ -30,6 +30,8 @@ SS_TYPES = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
 PLAIN = re.compile(r"[a-z]{2,}")
 DOMINANT = 0.5
 """Share of a word's tagged uses, in one part of speech, that its most frequent sense must have."""
+USUAL = 0.1
+"""How often a synonym must be used for each use of the word: a rare one is odd in its place (person, mortal)."""
 
 Key = tuple[str, str]  # (part of speech, word)
 Synset = tuple[str, int]  # (part of speech, offset)
@@ -86,7 +88,11 @@ def synonyms_of(
         theirs = counts.get((part, other), {})
         total_theirs = sum(theirs.values())
         plain = PLAIN.fullmatch(other) and other != word
-        if plain and senses[part, other][0] == first and theirs.get(1, 0) >= max(1, DOMINANT * total_theirs):
+        if (
+            plain
+            and senses[part, other][0] == first
+            and theirs.get(1, 0) >= max(1, DOMINANT * total_theirs, USUAL * total)
+        ):
             found.append((-theirs[1], other))
     return [other for _, other in sorted(found)]
 

@@ -38,7 +38,7 @@ from tuneloop.train.loop import Job, train
 
 Judge = Callable[[Sequence[str]], list[str]]
 
-AUGMENT = {"synonyms": {"rate": 0.1}, "noise": {"rate": 0.1, "probability": 0.5}, "eda": {"probability": 0.25}}
+AUGMENT = {"synonyms": {"rate": 0.1}, "noise": {"rate": 0.1, "probability": 0.3}, "eda": {"probability": 0.25}}
 """What the augmented arm does; chosen before any test row was looked at."""
 
 
@@ -149,22 +149,17 @@ def preservation(task: Task, plan: Plan, seeds: Sequence[int], judge: Judge) -> 
     }
     found: dict[str, Any] = {}
     for name, given in {**methods, "all": AUGMENT}.items():
-        kept = judged = 0
-        changed, differing = 0.0, 0.0
+        counts = dict.fromkeys(("judged", "kept", "changed", "changed_kept"), 0)
+        rows_changed, differing = 0.0, 0.0
         for seed in seeds:
             rows, _ = draw(task, plan.per_class, seed)
             made: Augmentation = augmentation_of(
                 Augment.model_validate(given), task="classification", seed=seed, labels=task.labels
             )  # fmt: skip
             told = report(rows, made, epochs=min(plan.epochs, 5), judge=judge)
-            kept, judged = kept + told["labels"]["kept"], judged + told["labels"]["judged"]
-            changed += told["changed"] / len(seeds)
+            counts = {key: count + told["labels"][key] for key, count in counts.items()}
+            rows_changed += told["changed"] / len(seeds)
             differing += told["changed_words"] / len(seeds)
-        found[name] = {
-            "kept": kept,
-            "judged": judged,
-            "changed": round(changed, 4),
-            "changed_words": round(differing, 4),
-        }
+        found[name] = counts | {"rows_changed": round(rows_changed, 4), "changed_words": round(differing, 4)}
     return {"key": f"{task.name}/labels", "set": task.name, "arm": "labels", "seeds": list(seeds), "methods": found,
             "command": plan.command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **versions()}  # fmt: skip

@@ -50,7 +50,7 @@ def misses(records: Sequence[Record]) -> list[str]:
             kept = one["methods"]["all"]
             share = kept["kept"] / max(1, kept["judged"])
             if share < KEPT:
-                told.append(f"{one['set']}: {share:.2%} of the changed rows keep their label, to be {KEPT:.0%} or more")
+                told.append(f"{one['set']}: {share:.2%} of the rows keep their label, to be {KEPT:.0%} or more")
     return told
 
 
@@ -74,15 +74,19 @@ def table(records: Sequence[Record]) -> str:
                     f"| {name} | {view} | {seeds} | {plain:.2%} | {augmented:.2%} | {points[0]:+.2f} "
                     f"[{points[1]:+.2f}, {points[2]:+.2f}] | {reach.get((name, view), 'reported')} |"
                 )
-    lines += ["", "| set | method | rows changed | words changed | keep their label | to reach |", "|---" * 6 + "|"]
+    lines += [
+        "",
+        "| set | method | rows changed | words changed | rows that keep their label | of changed ones | to reach |",
+        "|---" * 7 + "|",
+    ]
     for one in records:
         if one["arm"] == "labels":
             for method, told in one["methods"].items():
                 low, high = wilson(told["kept"], told["judged"]) if told["judged"] else (0.0, 1.0)
                 share = told["kept"] / max(1, told["judged"])
                 lines.append(
-                    f"| {one['set']} | {method} | {told['changed']:.1%} | {told['changed_words']:.1%} | {share:.2%} "
-                    f"[{low:.2%}, {high:.2%}] of {told['judged']:,} | {'97 %' if method == 'all' else 'reported'} |"
+                    f"| {one['set']} | {method} | {told['rows_changed']:.1%} | {told['changed_words']:.1%} | {share:.2%} "
+                    f"[{low:.2%}, {high:.2%}] of {told['judged']:,} | {told['changed_kept'] / max(1, told['changed']):.2%} | {'97 %' if method == 'all' else 'reported'} |"
                 )
     return "\n".join([*lines, "", *_notes(records)]) + "\n"
 

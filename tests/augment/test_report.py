@@ -55,6 +55,7 @@ def test_label_preservation_counts_only_what_the_judge_can_read():
         return [text.split()[0] for text in texts]
 
     found = label_preservation(pairs, judge)
-    assert (found["judged"], found["kept"], found["share"]) == (3, 2, 0.666667)
+    assert (found["judged"], found["kept"], found["share"]) == (4, 3, 0.75)
+    assert (found["changed"], found["changed_kept"], found["changed_share"]) == (3, 2, 0.666667)
     assert found["lost"] == [{"label": "card", "before": "card c", "after": "fee d", "judge": "fee"}]
     assert label_preservation([], judge)["share"] is None

@@ -18,7 +18,7 @@ from tuneloop.augment.words import NEGATIONS, NOTHING, Protected, Word, is_chine
 
 Edit = tuple[tuple[int, int], str]
 _BREAK = re.compile(r"[.!?;:。！？；：\n]")
-KEPT = 2
+KEPT = 4
 """Words that a text keeps at least; a shorter one loses none."""
 
 

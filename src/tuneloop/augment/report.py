@@ -41,11 +41,13 @@ def report(
         the changed words in [[ ]]), and with a judge `labels` (see `label_preservation`).
     """
     pairs: list[tuple[Row, Row]] = []
+    everything: list[tuple[Row, Row]] = []
     total = differing = 0
     methods: Counter[str] = Counter()
     for epoch in range(epochs):
         for row in rows:
             shown = augmentation.augmented(row, epoch)
+            everything.append((row, shown))
             if shown is row:
                 total += sum(len(words(text)) for text in inputs_of(row, augmentation.task))
                 continue
@@ -63,7 +65,7 @@ def report(
         "samples": _samples(pairs, augmentation.task),
     }  # fmt: skip
     if judge is not None:
-        found["labels"] = label_preservation(pairs, judge)
+        found["labels"] = label_preservation(everything, judge)
     return found
 
 
@@ -92,33 +94,38 @@ def marked(before: str, after: str) -> tuple[str, str]:
 
 
 def label_preservation(pairs: Sequence[tuple[Row, Row]], judge: Judge) -> dict[str, Any]:
-    """How many changed rows keep their label in the eyes of a judge.
+    """How many rows keep their label in the eyes of a judge.
 
     Counted are pairs whose original the judge gets right: what it cannot read before, it proves nothing about after.
 
     Args:
-        pairs: (original, changed) classification rows.
+        pairs: (original, as it was shown) classification rows; one that was not changed keeps its label.
         judge: Texts -> labels.
 
     Returns:
-        judged (changed rows whose original it gets right), kept (of those, how many get the same label), share, and
-        `lost`: up to twenty (label, before, after, what the judge says).
+        judged (pairs whose original it gets right), kept (those of them that get the same label), share; the same of
+        changed rows alone as changed, changed_kept, changed_share; `lost`: up to twenty (label, before, after, judge).
     """
     with_label = [(row, shown) for row, shown in pairs if isinstance(row.label, str)]
     originals = list(dict.fromkeys(row.question for row, _ in with_label))
     told = dict(zip(originals, judge(originals), strict=True)) if originals else {}
     right = [(row, shown) for row, shown in with_label if told[row.question] == row.label]
-    after = judge([shown.question for _, shown in right]) if right else []
+    changed = [(row, shown) for row, shown in right if shown.question != row.question]
+    after = judge([shown.question for _, shown in changed]) if changed else []
     lost = [
         {"label": row.label, "before": row.question, "after": shown.question, "judge": label}
-        for (row, shown), label in zip(right, after, strict=True)
+        for (row, shown), label in zip(changed, after, strict=True)
         if label != row.label
     ]
-    kept = len(right) - len(lost)
     return {
-        "judged": len(right), "kept": kept, "share": round(kept / len(right), 6) if right else None,
-        "lost": lost[:_SAMPLES],
+        "judged": len(right), "kept": len(right) - len(lost), "share": _share(len(right) - len(lost), len(right)),
+        "changed": len(changed), "changed_kept": len(changed) - len(lost),
+        "changed_share": _share(len(changed) - len(lost), len(changed)), "lost": lost[:_SAMPLES],
     }  # fmt: skip
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None
 
 
 def _samples(pairs: Sequence[tuple[Row, Row]], task: str) -> list[dict[str, str]]:

@@ -36,7 +36,8 @@ def expected(before: str, after: str) -> frozenset[Reading]:
         after: The word after, lower case; "" at the end.
     """
     if before in _DETERMINERS:
-        return _NOUN if after in _CLOSING else _NOMINAL
+        # Before another content word a noun would be half of a compound.
+        return _NOUN if not after or after in _CLOSING else _ADJECTIVE
     if before in _AUXILIARIES:
         return _VERB if before != "to" else _AFTER_TO
     if before in _SUBJECTS:
@@ -66,8 +67,8 @@ _AFTER_HAVE = frozenset({("v", "ed"), ("r", "")}) | _NOMINAL
 _AFTER_PREPOSITION = _NOMINAL | {("v", "ing")}
 _AFTER_DEGREE = _ADJECTIVE | {("r", "")}
 _FREE: frozenset[Reading] = frozenset()
-_CLOSING = word_list("after_a_noun_phrase")
-"""Words after which a noun phrase has ended: what stands before one is its noun."""
+_CLOSING = word_list("stop_words")
+"""Function words: before one a noun phrase has ended, so what stands there is its noun."""
 
 
 def reading(counts: Mapping[Reading, int], before: str, after: str) -> Reading | None:
