@@ -84,10 +84,10 @@ def table(records: Sequence[Record]) -> str:
             for method, told in one["methods"].items():
                 low, high = wilson(told["kept"], told["judged"]) if told["judged"] else (0.0, 1.0)
                 share = told["kept"] / max(1, told["judged"])
-                lines.append(
-                    f"| {one['set']} | {method} | {told['rows_changed']:.1%} | {told['changed_words']:.1%} | {share:.2%} "
-                    f"[{low:.2%}, {high:.2%}] of {told['judged']:,} | {told['changed_kept'] / max(1, told['changed']):.2%} | {'97 %' if method == 'all' else 'reported'} |"
-                )
+                changed = told["changed_kept"] / max(1, told["changed"])
+                cells = [one["set"], method, f"{told['rows_changed']:.1%}", f"{told['changed_words']:.1%}"]
+                cells += [f"{share:.2%} [{low:.2%}, {high:.2%}] of {told['judged']:,}", f"{changed:.2%}"]
+                lines.append("| " + " | ".join([*cells, "97 %" if method == "all" else "reported"]) + " |")
     return "\n".join([*lines, "", *_notes(records)]) + "\n"
 
 

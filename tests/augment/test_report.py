@@ -47,8 +47,8 @@ def test_report_counts():
 
 def test_label_preservation_counts_only_what_the_judge_can_read():
     pairs = [(labelled(a, label), labelled(b, label)) for a, b, label in (
-        ("card a", "card b", "card"), ("card c", "fee d", "card"), ("mystery", "card e", "card"), ("fee f", "fee g",
-        "fee"),
+        ("card a", "card b", "card"), ("card c", "fee d", "card"), ("mystery", "card e", "card"),
+        ("fee f", "fee g", "fee"), ("card z", "card z", "card"),
     )]  # fmt: skip
 
     def judge(texts: Sequence[str]) -> list[str]:

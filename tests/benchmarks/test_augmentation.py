@@ -67,8 +67,8 @@ def test_gaps_and_misses():
     assert misses(good) == []
     worse = [record("plain", 1, [1, 1] * 50), record("augmented", 1, [0, 1] * 50)]
     assert len(misses(worse)) == 3
-    labels = {"set": "snips", "arm": "labels", "methods": {
-        "all": {"kept": 90, "judged": 100, "changed": 50, "changed_kept": 40, "rows_changed": 0.5, "changed_words": 0.1}}}  # fmt: skip
+    counts = {"kept": 90, "judged": 100, "changed": 50, "changed_kept": 40, "rows_changed": 0.5, "changed_words": 0.1}
+    labels = {"set": "snips", "arm": "labels", "methods": {"all": counts}}
     assert misses([labels]) == ["snips: 90.00% of the rows keep their label, to be 97% or more"]
     text = table([*good, labels])
     assert "| banking77 | typos | 1 | 50.00% | 100.00% | +50.00" in text and "90.00% [82.56%, 94.48%] of 100" in text
