@@ -38,7 +38,7 @@ from tuneloop.train.loop import Job, train
 
 Judge = Callable[[Sequence[str]], list[str]]
 
-AUGMENT = {"synonyms": {"rate": 0.1}, "noise": {"rate": 0.1, "probability": 0.3}, "eda": {"probability": 0.25}}
+AUGMENT = {"synonyms": {"rate": 0.1}, "noise": {"rate": 0.1, "probability": 0.25}, "eda": {"probability": 0.25}}
 """What the augmented arm does; chosen before any test row was looked at."""
 
 
