@@ -17,6 +17,7 @@ LAYERS = [
     "runs",
     "review",
     "rows",
+    "augment",
     "examples",
     "model",
     "loss",
