@@ -209,14 +209,14 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     prepared, seconds = timed_prepare(recipe, home, folder) if stale else (load_rows(folder), 0.0)
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     check_fits(recipe, source)
-    keys = later_keys(recipe, key, source)
+    keys = later_keys(recipe, key, source, home)
     trained = folder.stations().get("train")
     stands = trained is not None and trained["key"] == keys.train
     if trained is not None and not stands:
         _guard_model(folder, recipe, _what_changed(folder, recipe, rows=stale), overwrite=overwrite)
     # Before anything is written: rows that this model cannot learn from are no rows to keep.
     kept = stands and (folder.model / "args.json").exists()
-    ready = None if kept else attach(recipe, source, prepared)
+    ready = None if kept else attach(recipe, source, prepared, home)
     with _aside(folder) if trained is not None and not stands else contextlib.nullcontext():
         if stale:
             say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
@@ -264,7 +264,7 @@ def _what_changed(folder: RunFolder, recipe: Recipe, *, rows: bool) -> str:
     if not folder.recipe.exists():
         return "its recipe is gone"
     before, after = folder.load_recipe().model_dump(), recipe.model_dump()
-    sections = ("task", "model", "data", "clean", "adapt", "train", "seed")
+    sections = ("task", "model", "data", "clean", "augment", "adapt", "train", "seed")
     changed = [section for section in sections if before[section] != after[section]]
     if changed:
         return f"{', '.join(changed)} changed in the recipe"

@@ -11,23 +11,16 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from tuneloop.errors import RecipeError
+from tuneloop.sections import Drawn, Section
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Metric = Literal["accuracy", "macro_f1", "micro_f1", "exact_match", "bleu", "rouge_l", "think"]
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, strict, no unknown keys."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 def _none_if_off(value: Any) -> Any:
@@ -68,9 +61,9 @@ class Data(Section):
     """Path of the rows that choose the checkpoint, or the share of the training rows to set aside."""
     test: str | Share = 0.1
     """Path of the rows that score the model, or the share of the training rows to set aside."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={})
     """Ours -> yours, where the names are not the usual ones, e.g. {text: question, label: category}."""
-    where: dict[str, str | int | float | bool] = {}
+    where: dict[str, str | int | float | bool] = Field(default={})
     """Keep only rows whose fields have these values."""
     group_by: str | None = None
     """Rows with the same value in this column stay on one side of a split."""
@@ -154,7 +147,7 @@ class Train(Section):
     """Keep the checkpoint with the lowest validation loss as the model; false keeps the last."""
     metric_for_best_model: Literal["loss", "accuracy"] = "loss"
     """What the best checkpoint is best in; accuracy for classification only."""
-    report_to: list[str] = ["tensorboard"]
+    report_to: list[str] = Field(default=["tensorboard"])
     """Experiment trackers, by the names Accelerate knows (tensorboard, wandb, mlflow, ...); [] for none."""
 
 
@@ -196,6 +189,7 @@ class Recipe(Section):
     clean: Annotated[
         Clean, BeforeValidator(lambda value: _clean_or_off(value), json_schema_input_type=Clean | Literal[False])
     ] = Clean()
+    augment: Drawn = Drawn()
     adapt: Adapt = Adapt()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
@@ -462,7 +456,10 @@ def all_keys() -> list[str]:
         keys.append(name)
         section = info.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            keys += [f"{name}.{key}" for key in section.model_fields]
+            for key, inner in section.model_fields.items():
+                keys.append(f"{name}.{key}")
+                inside = [kind for kind in get_args(inner.annotation) if isinstance(kind, type)]
+                keys += [f"{name}.{key}.{n}" for kind in inside if issubclass(kind, Section) for n in kind.model_fields]
     return keys
 
 

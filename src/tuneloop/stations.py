@@ -6,16 +6,17 @@ A station's key is the hash of all that decides its output; `flow.py` compares k
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneloop import __version__
-from tuneloop.disk import sha256_json
+from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
@@ -50,14 +51,32 @@ def data_key(recipe: Recipe, home: Path, run: RunFolder) -> str:
     return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
 
 
-def later_keys(recipe: Recipe, data: str, source: Source) -> Keys:
-    """The keys of all stations, once the base model is known."""
+def later_keys(recipe: Recipe, data: str, source: Source, home: Path) -> Keys:
+    """The keys of all stations, once the base model is known; `home` is where the recipe's relative paths start."""
     from tuneloop.model.cache import settings_sha256
 
     model = [source.sha256, settings_sha256(source.folder), recipe.model.dtype]
     settings = recipe.train.model_dump(exclude={"logging_steps", "report_to"})
-    train = sha256_json([data, recipe.task.model_dump(), model, recipe.adapt.model_dump(), settings])
+    augment = [recipe.augment.model_dump(), sha256_file(table) if (table := _own_synonyms(recipe, home)) else ""]
+    train = sha256_json([data, recipe.task.model_dump(), model, recipe.adapt.model_dump(), settings, augment])
     return Keys(data, train, evaluate_key(train, recipe))
+
+
+def _own_synonyms(recipe: Recipe, home: Path) -> Path | None:
+    """The user's own table of synonyms.
+
+    Raises:
+        DataError: if it is not there.
+    """
+    synonyms = recipe.augment.synonyms
+    if synonyms is None or synonyms.table is None:
+        return None
+    path = home / synonyms.table
+    if not path.is_file():
+        raise DataError(
+            f"augment.synonyms.table names {synonyms.table}, which is no file", fix="Paths start at the recipe's folder"
+        )
+    return path
 
 
 def evaluate_key(train: str, recipe: Recipe) -> str:
@@ -110,6 +129,7 @@ class Ready:
     validation: list[Example]
     facts: dict[str, Any]
     args: dict[str, Any]
+    fresh: Callable[[Sequence[int], int], list[Example]] | None = None  # the training rows as an epoch shows them
 
 
 def encode_rows(recipe: Recipe, rows: Sequence[Row], tokenizer: Any, labels: list[str]) -> list[Example]:
@@ -123,8 +143,14 @@ def encode_rows(recipe: Recipe, rows: Sequence[Row], tokenizer: Any, labels: lis
     return encode_generation(rows, tokenizer, template, max_length=recipe.data.max_length, think=recipe.data.think)
 
 
-def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
+def attach(recipe: Recipe, source: Source, prepared: Prepared, home: Path) -> Ready:
     """Load the model, attach the method and the head, encode the rows, refuse what cannot be trained.
+
+    Args:
+        recipe: What to do.
+        source: The base model.
+        prepared: The rows.
+        home: Where the recipe's relative paths start.
 
     Raises:
         ModelError: if the model does not fit the task.
@@ -143,13 +169,11 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
     method = pick("method", METHODS, recipe.adapt.method)
     check_fits(recipe, source)
     tokenizer = load_tokenizer(source)
-    train = encode_rows(recipe, prepared.train, tokenizer, prepared.labels)
-    facts = check_trained(train, recipe.task.type)
-    train = [
-        example
-        for example in train
-        if recipe.task.type == "classification" or any(x != -100 for x in example.labels[1:])
-    ]
+    encoded = encode_rows(recipe, prepared.train, tokenizer, prepared.labels)
+    facts = check_trained(encoded, recipe.task.type)
+    kept = [place for place, example in enumerate(encoded) if _teaches(recipe, example)]
+    rows, train = [prepared.train[place] for place in kept], [encoded[place] for place in kept]
+    fresh = _fresh_examples(recipe, rows, train, tokenizer, prepared.labels, home)
     validation = encode_rows(recipe, prepared.validation, tokenizer, prepared.labels)
     loaded = load_model(source, dtype=recipe.model.dtype, head=recipe.task.type == "generation")
     network = method(loaded.model, adapt=recipe.adapt, seed=recipe.seed).model
@@ -167,7 +191,36 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared) -> Ready:
         "template_hash": template.hash if template else "",
         "base": base_facts(recipe, source), "architecture": loaded.architecture, "seed": recipe.seed,
     }  # fmt: skip
-    return Ready(model, tokenizer, train, validation, facts, args)
+    return Ready(model, tokenizer, train, validation, facts, args, fresh)
+
+
+def _teaches(recipe: Recipe, example: Example) -> bool:
+    """Whether anything of an example is trained."""
+    return recipe.task.type == "classification" or any(x != -100 for x in example.labels[1:])
+
+
+def _fresh_examples(
+    recipe: Recipe, rows: list[Row], examples: list[Example], tokenizer: Any, labels: list[str], home: Path
+) -> Callable[[Sequence[int], int], list[Example]] | None:
+    """What draws other wordings of the training rows for each epoch; None where the recipe asks for none."""
+    from tuneloop.augment.augmentation import augmentation_of
+    from tuneloop.augment.fresh import FreshExamples
+    from tuneloop.augment.settings import Augment
+
+    drawn = recipe.augment
+    augment = Augment(synonyms=drawn.synonyms, noise=drawn.noise, eda=drawn.eda)
+    if not augment.dynamic:
+        return None
+    how = augmentation_of(augment, task=recipe.task.type, seed=recipe.seed, labels=labels, folder=home)
+    encode = functools.partial(encode_rows, recipe, tokenizer=tokenizer, labels=labels)
+    fresh = FreshExamples(rows, examples, how, encode, teaches=lambda example: _teaches(recipe, example))
+    sample = list(range(min(len(rows), 1000)))
+    changed = sum(new is not old for new, old in zip(fresh(sample, 0), examples, strict=False))
+    names = ", ".join(name for name in ("synonyms", "noise", "eda") if getattr(drawn, name) is not None)
+    say(f"augment: {names}; in the first epoch {changed} of {len(sample)} rows looked at ask in other words")
+    if sample and not changed:
+        warn("augment changes none of the rows: no word of theirs can be replaced")
+    return fresh
 
 
 def check_fits(recipe: Recipe, source: Source) -> None:
@@ -246,7 +299,7 @@ def train_station(
     def validate(model: nn.Module) -> dict[str, float]:
         return held_out_figures(model, ready.validation, task=recipe.task.type, pad_token_id=pad, reader=reader)
 
-    job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, keys.train, reader)
+    job = Job(recipe.task.type, ready.train, recipe.train, recipe.seed, pad, run.path, keys.train, reader, ready.fresh)
     counts = parameter_counts(ready.model)
     began = time.monotonic()
     with halved_weights(network_of(ready.model)) if job.halves else contextlib.nullcontext():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tuneloop.augment.draws import generator
 from tuneloop.augment.lexicon import Lexicon, shipped
-from tuneloop.augment.noise import KINDS, Kind, keyboard, noise, same_reading
+from tuneloop.augment.noise import keyboard, noise, same_reading
 from tuneloop.augment.words import kept_spans, protect, words
+from tuneloop.sections import KINDS, Kind
 
 TEXT = "please transfer money from another account before tomorrow morning"
 

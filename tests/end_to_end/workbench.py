@@ -183,11 +183,11 @@ def write_recipe(folder: Path, task: str, model: Path | str, *, file: str = "rec
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Relative path -> sha256 of every file below `folder`, but the lock (it holds a process id)."""
+    """Relative path -> sha256 of every file below `folder`, but the locks (one holds a process id)."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", ".review.lock")
     }
 
 

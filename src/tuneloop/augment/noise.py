@@ -16,16 +16,13 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from random import Random
-from typing import Literal, get_args
 
 from tuneloop.augment.draws import below, one_of, rounded, some_of
 from tuneloop.augment.lexicon import Lexicon
 from tuneloop.augment.synonyms import edited
 from tuneloop.augment.tables import table_lines
 from tuneloop.augment.words import NEGATIONS, NOTHING, STOP_WORDS, Protected, in_case_of, is_chinese, is_name, words
-
-Kind = Literal["keyboard", "ocr", "homophone", "pinyin", "shape"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from tuneloop.sections import KINDS, Kind
 
 SHORTEST = 4
 """Letters of the shortest word that the keyboard or a scanner spoils: a slip in a shorter one makes another word."""

@@ -1,51 +1,12 @@
-"""The recipe's section `augment`: which methods, how much, how often. Absent methods are off."""
+"""Which methods, how much, how often; absent ones are off. The recipe takes those that are drawn each epoch."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tuneloop.augment.noise import KINDS, Kind
-from tuneloop.recipe import Section
-
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-Chance = Annotated[float, Field(gt=0.0, le=1.0)]
-
-
-class Synonyms(Section):
-    """Words replaced by synonyms of their most frequent sense, a fresh draw each epoch."""
-
-    rate: Rate = 0.1
-    """Share of a text's words that are replaced, where enough have a synonym."""
-    probability: Chance = 1.0
-    """Share of the rows that an epoch does it to."""
-    table: str | None = None
-    """Your own synonyms: a file with a group a line, words apart by blanks, or in Cilin's format; None: ours alone."""
-
-
-class Noise(Section):
-    """Typing slips, scanning errors and sound-alikes, a fresh draw each epoch."""
-
-    rate: Rate = 0.05
-    """Share of a text's words that get a slip."""
-    probability: Chance = 0.5
-    """Share of the rows that an epoch does it to."""
-    kinds: list[Kind] = Field(default=list(KINDS), min_length=1)
-    """keyboard, ocr, homophone (English); pinyin, shape (Chinese)."""
-
-
-class Eda(Section):
-    """Words swapped, left out or put in (Wei & Zou 2019), a fresh draw each epoch; one operation a text."""
-
-    swap: Rate = 0.05
-    """Share of the words that are swapped in pairs; 0: never."""
-    delete: Rate = 0.05
-    """Share of the words that are left out; 0: never."""
-    insert: Rate = 0.05
-    """Share of the words a synonym of which is put in somewhere; 0: never."""
-    probability: Chance = 0.5
-    """Share of the rows that an epoch does it to."""
+from tuneloop.sections import Chance, Drawn, Rate, Section
 
 
 class Made(Section):
@@ -108,12 +69,9 @@ class Teacher(Section):
     """Requests in flight."""
 
 
-class Augment(Section):
-    """Other wordings of what training rows ask. Answers, labels and held-out rows never change."""
+class Augment(Drawn):
+    """All methods: those that are drawn each epoch, and those that are made once by a model."""
 
-    synonyms: Synonyms | None = None
-    noise: Noise | None = None
-    eda: Eda | None = None
     masked_lm: MaskedLm | None = None
     back_translation: BackTranslation | None = None
     paraphrase: Paraphrase | None = None

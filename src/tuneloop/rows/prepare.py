@@ -264,7 +264,7 @@ def _report(
 ) -> dict[str, Any]:  # fmt: skip
     lost = {split: [item for item in dropped if item.split == split] for split in SPLITS}
     mended = len({repair.source for repair in repairs})
-    counts = {
+    counts: dict[Split, dict[str, Any]] = {
         split: {
             "in": len(sides[split]) + len(lost[split]), "repaired": mended if split == "train" else 0,
             "dropped": _reasons(lost[split]), "kept": len(sides[split]),

@@ -134,6 +134,7 @@ class Job:
         folder: The run folder, for checkpoints, log and trackers.
         key: Hash of all that decides the run's weights; a checkpoint of another key is not resumed.
         reader: How the model's states are computed.
+        fresh: (places in `examples`, epoch) -> these examples as the epoch shows them; None: as they stand.
     """
 
     task: str
@@ -144,6 +145,7 @@ class Job:
     folder: Path
     key: str
     reader: Reader = PLAIN
+    fresh: Callable[[Sequence[int], int], list[Example]] | None = None
 
     @property
     def rows_per_step(self) -> int:
@@ -241,7 +243,8 @@ class _Run:
         order = self.order[1]
         size = self.job.rows_per_step * self.accelerator.num_processes
         chosen = order[place * size : (place + 1) * size]
-        return [self.job.examples[i] for i in chosen[self.accelerator.process_index :: self.accelerator.num_processes]]
+        mine = chosen[self.accelerator.process_index :: self.accelerator.num_processes]
+        return self.job.fresh(mine, epoch) if self.job.fresh else [self.job.examples[i] for i in mine]
 
     def one_step(self, bar: Bar) -> None:
         """Forward and backward over the step's micro-batches, clip, update, log."""
