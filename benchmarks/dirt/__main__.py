@@ -11,14 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.dirt.broken_json import line_of
-from benchmarks.dirt.plant import KINDS, Dirty, Rates, facts, plant
-from benchmarks.dirt.sets import SETS, Record, language, made_up, read_set, strangers
+from benchmarks.dirt.plant import KINDS, Dirty, Rates, dirty_set, facts
+from benchmarks.dirt.sets import SETS, Record
 from tuneloop.disk import atomic_folder, sha256_file, write_json, write_text
 from tuneloop.errors import DataError, TuneloopError
 from tuneloop.terminal import err
-
-MADE_UP_ROWS = 200
-MADE_UP_STRANGERS = {"rhymes": ["the cow jumped over the moon", "three mice ran after a wife", "a star up above so high"]}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,42 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         rates = Rates(**{kind: getattr(asked, kind) * asked.times for kind in KINDS}).only(*asked.kinds)
         rows, dirty = dirty_set(asked.set, seed=asked.seed, rates=rates, rows=asked.rows)
-        save(asked.out, rows, dirty, {"set": asked.set, "command": shlex.join(["python", "-m", "benchmarks.dirt", *given]),
-             **facts(dirty, rates, asked.seed)})  # fmt: skip
+        command = shlex.join(["python", "-m", "benchmarks.dirt", *given])
+        save(asked.out, rows, dirty, {"set": asked.set, "command": command, **facts(dirty, rates, asked.seed)})
     except TuneloopError as error:
         err.print(str(error), markup=False)
         return 1
     print(f"{len(rows)} rows -> {len(dirty.lines)} lines, {len(dirty.planted)} faults -> {asked.out}")
     return 0
-
-
-def dirty_set(
-    name: str, *, seed: int, rates: Rates, rows: int | None = None, fewest: int = 0
-) -> tuple[list[Record], Dirty]:
-    """The clean rows of a set, and the same made dirty.
-
-    Args:
-        name: A key of SETS, or "made_up".
-        seed: Of the dirt, and of which rows are taken.
-        rates: How much of what.
-        rows: How many rows of the set, by chance; None takes all.
-        fewest: Labels with fewer rows than this are left out.
-
-    Raises:
-        DataError: if the set is unknown or cannot be had, or the rates do not fit.
-    """
-    import random
-
-    clean = made_up(rows or MADE_UP_ROWS) if name == "made_up" else read_set(name)
-    labels = [row["label"] for row in clean]
-    clean = [row for row in clean if labels.count(row["label"]) >= fewest] if fewest else clean
-    if rows is not None and rows < len(clean):
-        kept = sorted(random.Random(f"{seed}:taken").sample(range(len(clean)), rows))
-        clean = [clean[place] for place in kept]
-    others: dict[str, Sequence[str]] = {}
-    if rates.off_topic:
-        others = dict(MADE_UP_STRANGERS if name == "made_up" else strangers(name))
-    return clean, plant(clean, others, language=language(name), rates=rates, seed=seed)
 
 
 def save(folder: Path, rows: Sequence[Record], dirty: Dirty, told: dict[str, object]) -> None:

@@ -79,24 +79,29 @@ def wrong_language(texts: Sequence[str], language: str, chance: random.Random) -
 # -- remains of a template ------------------------------------------------------------------------------------
 
 NAMES = {
-    "en": "first_name|customer|product|order_id|date|company|amount|question|city|title|user.email|slot_1|intent|status",
+    "en": "first_name|customer|product|order_id|date|company|amount|question|city|title|user.email|slot_1|intent|state",
     "zh": "姓名|客户|产品|订单号|日期|公司|金额|问题|城市|标题|槽位1|意图|状态|user_name",
 }
 HOLES = ("{{{}}}", "{{{{{}}}}}", "${{{}}}", "[{}]", "<{}>", "%({})s", "__{}__")
 TEMPLATES = {
     "en": (
-        "Dear {}, thank you for contacting {}.", "Hello {}, your order {} has been {}.", "[INSERT {} HERE]", "{}", "{} {}",
+        "Dear {}, thank you for contacting {}.", "Hello {}, your order {} has been {}.", "[INSERT {} HERE]", "{}",
+        "{} {}",
         "<p>{}</p>", "Lorem ipsum dolor sit amet, consectetur adipiscing elit {}", "TODO: write an example for {}",
         "Example {n}: <your text here>", "{{% if user %}}{}{{% endif %}}", "Untitled document {n}",
-        "Click here to edit the text of section {n}", 'div class="row-{n}">{}</div>', "Copyright {n} {}. All rights reserved.",
-        "Unsubscribe | View in browser | {}", "### Instruction: {} ### Response: {}", "&nbsp;&nbsp;{}&nbsp;", "null,null,{n}",
+        "Click here to edit the text of section {n}", 'div class="row-{n}">{}</div>',
+        "Copyright {n} {}. All rights reserved.",
+        "Unsubscribe | View in browser | {}", "### Instruction: {} ### Response: {}", "&nbsp;&nbsp;{}&nbsp;",
+        "null,null,{n}",
         "Placeholder text for row {n}", "Q{n}: {} A{n}: {}", "undefined is not a function (line {n})",
         "Regards, {} | Sent from {}", "column_{n};column_{n}b;{}", "test test test {n}",
     ),
     "zh": (
-        "尊敬的{}，感谢您联系{}。", "您好{}，您的订单{}已{}。", "【请在此处填写{}】", "{}", "{}{}", "<p>{}</p>", "示例{n}：此处输入文本",
+        "尊敬的{}，感谢您联系{}。", "您好{}，您的订单{}已{}。", "【请在此处填写{}】", "{}", "{}{}", "<p>{}</p>",
+        "示例{n}：此处输入文本",
         "待补充：{}", "模板{n}：{}", "点击此处编辑第{n}段文字", '<div class="row-{n}">{}</div>', "版权所有 © {n} {}",
-        "{}：____ {}：____", "测试数据{n}", "这是第{n}条占位文本", "### 指令：{} ### 回答：{}", "null,null,{n}", "未命名文档{n}",
+        "{}：____ {}：____", "测试数据{n}", "这是第{n}条占位文本", "### 指令：{} ### 回答：{}", "null,null,{n}",
+        "未命名文档{n}",
         "&nbsp;&nbsp;{}&nbsp;", "undefined {n}", "问题{n}：{} 答案{n}：{}", "第{n}列;{};{}",
     ),
 }  # fmt: skip

@@ -11,8 +11,14 @@ from benchmarks.dirt.broken_json import OPERATORS, broken, line_of
 from benchmarks.dirt.edits import near_twin, words_of
 from benchmarks.dirt.mojibake import mojibake, with_accents
 from benchmarks.dirt.noise import noise_rows
-from benchmarks.dirt.sets import Record
+from benchmarks.dirt.sets import Record, language, made_up, read_set, strangers
 from tuneloop.errors import DataError
+
+
+MADE_UP_ROWS = 200
+MADE_UP_STRANGERS = {
+    "rhymes": ["the cow jumped over the moon", "three mice ran after a wife", "a star up above so high"]
+}
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class _Place:
 
 
 def plant(
-    rows: Sequence[Record], strangers: Mapping[str, Sequence[str]], *, language: str, rates: Rates, seed: int
+    rows: Sequence[Record], others: Mapping[str, Sequence[str]], *, tongue: str, rates: Rates, seed: int
 ) -> Dirty:
     """Make rows dirty.
 
@@ -105,8 +111,8 @@ def plant(
 
     Args:
         rows: Clean records with "text" and "label".
-        strangers: Other set -> its texts.
-        language: Of the set: "en" or "zh".
+        others: Other set -> its texts.
+        tongue: The language of the set: "en" or "zh".
         rates: How much of what.
         seed: The same seed gives the same lines.
 
@@ -119,14 +125,14 @@ def plant(
     count = {kind: round(rate * len(rows)) for kind, rate in asdict(rates).items()}
     if sum(count[kind] for kind in ("mojibake", "broken_json", "flipped")) > len(rows):
         raise DataError("The rates leave a row with two faults", got=str(count), fix="Lower the rates")
-    _spoil(free, count["mojibake"], language, random.Random(f"{seed}:mojibake"))
+    _spoil(free, count["mojibake"], tongue, random.Random(f"{seed}:mojibake"))
     _flip(free, count["flipped"], random.Random(f"{seed}:flipped"))
     for place, number in zip(_take(free, count["broken_json"]), range(len(rows)), strict=False):
         chance = random.Random(f"{seed}:broken_json:{number}")
         place.kind, place.how = "broken_json", list(OPERATORS)[number % len(OPERATORS)]
         place.line = broken(place.after, place.how, chance)
     places += _copies(free, count["exact"], count["near"], seed)
-    places += _added(rows, strangers, count, language, seed)
+    places += _added(rows, others, count, tongue, seed)
     places.sort(key=lambda place: place.order)
     line_number = {id(place): number for number, place in enumerate(places, 1)}
     planted = [
@@ -143,10 +149,10 @@ def _take(free: list[_Place], count: int) -> list[_Place]:
     return taken
 
 
-def _spoil(free: list[_Place], count: int, language: str, chance: random.Random) -> None:
+def _spoil(free: list[_Place], count: int, tongue: str, chance: random.Random) -> None:
     """Mojibake in rows that hold more than ASCII; where they are too few, in others that get it first (English)."""
     ready = [place for place in free if not place.after["text"].isascii()]
-    others = [place for place in free if place.after["text"].isascii()] if language == "en" else []
+    others = [place for place in free if place.after["text"].isascii()] if tongue == "en" else []
     for place in [*ready, *others][:count]:
         text = place.after["text"]
         text = with_accents(text, chance) if text.isascii() else text
@@ -188,28 +194,55 @@ def _copies(free: Sequence[_Place], exact: int, near: int, seed: int) -> list[_P
 
 
 def _added(
-    rows: Sequence[Record], strangers: Mapping[str, Sequence[str]], count: Mapping[str, int], language: str, seed: int
+    rows: Sequence[Record], others: Mapping[str, Sequence[str]], count: Mapping[str, int], tongue: str, seed: int
 ) -> list[_Place]:
     """Off-topic and noise rows, under labels as frequent as the set's own."""
     labels, texts = [row["label"] for row in rows], [row["text"] for row in rows]
     chance, found = random.Random(f"{seed}:off_topic"), list[tuple[str, str, str]]()
-    names = sorted(strangers)
+    names = sorted(others)
     if count["off_topic"] and not names:
         raise DataError("Off-topic rows come from another set, and none was given")
     known = set(texts)
     while len(found) < count["off_topic"]:
         name = names[len(found) % len(names)]
-        text = chance.choice(strangers[name])
+        text = chance.choice(others[name])
         if text not in known:
             known.add(text)
             found.append(("off_topic", name, text))
-    noisy = noise_rows(texts, language, count["noise"], random.Random(f"{seed}:noise"))
+    noisy = noise_rows(texts, tongue, count["noise"], random.Random(f"{seed}:noise"))
     found += [("noise", how, text) for text, how in noisy]
     chance = random.Random(f"{seed}:places")
     return [
         _Place(chance.uniform(-0.5, len(rows)), None, {"text": text, "label": chance.choice(labels)}, kind, how)
         for kind, how, text in found
     ]
+
+
+def dirty_set(
+    name: str, *, seed: int, rates: Rates, rows: int | None = None, fewest: int = 0
+) -> tuple[list[Record], Dirty]:
+    """The clean rows of a set, and the same made dirty.
+
+    Args:
+        name: A key of SETS, or "made_up".
+        seed: Of the dirt, and of which rows are taken.
+        rates: How much of what.
+        rows: How many rows of the set, by chance; None takes all.
+        fewest: Labels with fewer rows than this are left out.
+
+    Raises:
+        DataError: if the set is unknown or cannot be had, or the rates do not fit.
+    """
+    clean = made_up(rows or MADE_UP_ROWS) if name == "made_up" else read_set(name)
+    labels = [row["label"] for row in clean]
+    clean = [row for row in clean if labels.count(row["label"]) >= fewest] if fewest else clean
+    if rows is not None and rows < len(clean):
+        kept = sorted(random.Random(f"{seed}:taken").sample(range(len(clean)), rows))
+        clean = [clean[place] for place in kept]
+    others: dict[str, Sequence[str]] = {}
+    if rates.off_topic:
+        others = dict(MADE_UP_STRANGERS if name == "made_up" else strangers(name))
+    return clean, plant(clean, others, tongue=language(name), rates=rates, seed=seed)
 
 
 def facts(dirty: Dirty, rates: Rates, seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The nouns that travel between stations: Row, BadRow, Dropped, Repair. No torch here."""
+"""The nouns that travel between stations: Row, BadRow, Dropped, Repair, Doubt. No torch here."""
 
 from __future__ import annotations
 
@@ -127,3 +127,24 @@ class Repair:
     field: str
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A row that a stage is not sure of: a person decides, and until then it is not trained on.
+
+    Attributes:
+        row: `Row.id` of the row.
+        source: `file:line` (1-based) that the row came from.
+        stage: The stage that doubts it.
+        reason: Why, in words.
+        score: What the stage measured, in [0, 1]; the lower, the more doubtful.
+        suggestion: What the stage would put there (a label, for a label error), or "".
+    """
+
+    row: str
+    source: str
+    stage: str
+    reason: str
+    score: float
+    suggestion: str = ""
