@@ -1,0 +1,134 @@
+"""Likely label errors: rows whose label neither a classifier that left them out nor their nearest rows would give.
+
+How many: confident learning. A row counts for the joint (given i, likely j) where its out-of-fold probability of j is
+at least the mean that rows labelled j have for j (the largest such j); the counts, scaled to the label counts, estimate
+how many rows of each label are wrong, and their sum off the diagonal is how many rows are doubted.
+Source: Northcutt, Jiang & Chuang 2021, "Confident Learning", JAIR 70, arXiv:1911.00068, section 3.1, equations 1 and 2.
+
+Which: the rows are ranked by the *plausibility* of their label, the one of ours beside the paper's two:
+
+    self_confidence    p[given]                                                      (section 3.2)
+    margin             p[given] - max over j != given of p[j]                        (normalised margin, section 3.2)
+    plausibility       sigmoid of log m[given] - max over j != given of log m[j],    m = p ** (1 - w) * q ** w
+
+q are the labels of the ten nearest other rows, weighted by cosine and smoothed, w = VOTES. The log ratio, unlike the
+difference, goes on telling rows apart where p is near 0 or 1, and the two judges err on different rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tuneloop.errors import ShapeError
+from tuneloop.records import Doubt, Row
+from tuneloop.rows.out_of_fold import Bools, Floats, Ints, OutOfFold, out_of_fold
+from tuneloop.rows.outliers import row_text
+
+STAGE = "label_errors"
+VOTES = 0.3
+SMOOTHING = 0.1
+"""Votes of each row that are spread over all labels."""
+LEAST = 1e-12
+FEWEST_ROWS = 20
+
+
+def label_doubts(rows: Sequence[Row], *, seed: int = 0) -> list[Doubt]:
+    """The rows whose label is likely wrong, in order, each with the label that would fit.
+
+    Rows without a label and rows with several are not judged, nor are sets of fewer than FEWEST_ROWS labelled rows.
+    The score is the plausibility, below 0.5: the odds that the given label has against the suggested one.
+
+    Args:
+        rows: All rows of the set.
+        seed: Of the folds.
+    """
+    labelled = [row for row in rows if isinstance(row.label, str)]
+    labels = [str(row.label) for row in labelled]
+    if len(labelled) < FEWEST_ROWS or len(set(labels)) < 2:
+        return []
+    judged = out_of_fold([row_text(row) for row in labelled], labels, seed=seed)
+    worth, likely = plausibility(judged)
+    found = []
+    for place in np.flatnonzero(suspicious(judged, worth)):
+        row, label = labelled[place], judged.labels[likely[place]]
+        reason = f"label {row.label!r} is unlikely, {label!r} fits better"
+        found.append(Doubt(row.id, row.source, STAGE, reason, float(worth[place]), label))
+    return found
+
+
+def plausibility(judged: OutOfFold) -> tuple[Floats, Ints]:
+    """How plausible each row's label is beside the best other one.
+
+    Args:
+        judged: Of N rows.
+
+    Returns:
+        (N,) in [0, 1], 0.5 where both are as likely, 1 for rows that cannot be judged; (N,) the best other label.
+    """
+    classes = len(judged.labels)
+    smooth = (judged.votes + SMOOTHING / classes) / (judged.votes.sum(axis=1, keepdims=True) + SMOOTHING)
+    mixed = (1 - VOTES) * np.log(np.maximum(judged.probabilities, LEAST)) + VOTES * np.log(smooth)
+    every = np.arange(len(mixed))
+    given = mixed[every, judged.given]
+    mixed[every, judged.given] = -np.inf
+    likely = mixed.argmax(axis=1)
+    worth = 1 / (1 + np.exp(np.clip(mixed[every, likely] - given, -500, 500)))
+    return np.where(judged.judged, worth, 1.0), likely
+
+
+def suspicious(judged: OutOfFold, worth: Floats) -> Bools:
+    """(N,) the rows that are doubted: the least plausible, as many as confident learning counts as wrong.
+
+    Args:
+        judged: Of N rows.
+        worth: (N,) their plausibility; rows at 0.5 or above are never doubted.
+    """
+    joint = confident_joint(judged.given, judged.probabilities)
+    wrong = round(float(joint.sum() - np.trace(joint)))
+    chosen = np.zeros(len(worth), bool)
+    chosen[np.argsort(worth, kind="stable")[:wrong]] = True
+    return chosen & (worth < 0.5)
+
+
+def confident_joint(given: Ints, probabilities: Floats) -> Floats:
+    """(C, C) estimated numbers of rows with given label i and likely true label j; row i sums to the rows labelled i.
+
+    Args:
+        given: (N,) labels as numbers.
+        probabilities: (N, C) out of fold.
+
+    Raises:
+        ShapeError: if they do not pair up.
+    """
+    if len(given) != len(probabilities):
+        raise ShapeError("Labels and probabilities must pair up", got=f"{len(given)} and {len(probabilities)}")
+    classes = probabilities.shape[1]
+    counts = np.bincount(given, minlength=classes)
+    every = np.arange(len(given))
+    own = np.bincount(given, weights=probabilities[every, given], minlength=classes)
+    # A label that no row has is never likely.
+    thresholds = np.divide(own, counts, out=np.full(classes, np.inf), where=counts > 0)
+    above = np.where(probabilities >= thresholds - 1e-9, probabilities, -1.0)
+    likely = above.argmax(axis=1)
+    sure = above[every, likely] >= 0
+    joint = np.zeros((classes, classes))
+    np.add.at(joint, (given[sure], likely[sure]), 1.0)
+    total = joint.sum(axis=1, keepdims=True)
+    # No sure row of a label: nothing speaks against its rows.
+    joint = np.where(total > 0, joint, np.diag(counts).astype(float))
+    return joint * counts[:, None] / np.maximum(joint.sum(axis=1, keepdims=True), 1.0)
+
+
+def margin(given: Ints, probabilities: Floats) -> Floats:
+    """(N,) the paper's normalised margin, in [-1, 1].
+
+    Args:
+        given: (N,) labels as numbers.
+        probabilities: (N, C) out of fold.
+    """
+    every = np.arange(len(given))
+    others = probabilities.copy()
+    others[every, given] = -np.inf
+    return np.asarray(probabilities[every, given] - others.max(axis=1))

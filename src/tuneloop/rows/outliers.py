@@ -1,0 +1,236 @@
+"""Stage 3, the noise score: how much a row looks like the rest of its set, in [0, 1], by TF-IDF of characters.
+
+A row's text is normalised (NFKC, case, white space; digits become 0) and read twice: its *wording* as it stands, and
+its *shape*, every letter replaced by its script (script.py). Of each reading the n-grams of 2 to 4 characters are
+counted (Chinese, Japanese, Korean: 2), and the row's *surprise* is the mean TF-IDF weight of its n-grams, in nats:
+
+    idf(g)   = log((n + 1) / (df(g) + prior(g) + 1/2))
+    surprise = sum over g of tf(g) * idf(g) / sum over g of tf(g)
+
+n and df(g) count the other rows, never the row itself: taking its own part out of both is leave-one-out in closed
+form. They count trusted rows only: after a first pass over all rows, the tenth with the most surprise is left out of
+the statistics and everything is counted again, twice (concentration steps as in Rousseeuw & Van Driessen 1999, "A fast
+algorithm for the minimum covariance determinant estimator", section 2), so that noisy rows do not vouch for each
+other. prior(g) is DICTIONARY_ROWS for a pair of Chinese characters that jieba's dictionary has in a word, else 0: names
+that stand in one row alone are no noise, characters that no word has side by side are.
+
+Each surprise becomes a normal score within the bulk of its set (bulk.py), the larger of the two counts, and the
+result is mapped by a logistic curve through two points: the median of the bulk scores 0.7, and its 2.5th percentile
+scores 0.3. Up to a tenth of a set may be noise without moving these points much.
+
+Memory is that of one block of texts, two tables of BUCKETS numbers, and four numbers a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuneloop.errors import RecipeError
+from tuneloop.records import Doubt, Row
+from tuneloop.rows.bulk import fit_bulk
+from tuneloop.rows.clean import normalised
+from tuneloop.rows.ngrams import BUCKETS, CodePoints, Codes, Counts, Floats, codes_of, count_ngrams
+from tuneloop.rows.script import kind_of_sign
+
+Blocks = Callable[[], Iterable[Sequence[str]]]
+"""Gives the texts of a set from the start, in order, some thousand at a time; it is read several times."""
+Bools = NDArray[np.bool_]
+
+SIZES = (2, 3, 4)
+DICTIONARY_ROWS = 3.0
+MISTRUSTED = 0.10
+REFITS = 2
+FEWEST_ROWS = 50
+"""Fewer rows have no bulk that could be told from noise; they all score AT_MEDIAN."""
+AT_MEDIAN, AT_END, END_TAIL = 0.7, 0.3, 0.025
+LEAST_SCALE = 0.05
+"""Nats: where hardly any row differs (the shape of a set in plain letters), smaller differences mean nothing."""
+ROWS_AT_ONCE = 4096
+STAGE = "outliers"
+
+
+@dataclass(frozen=True)
+class NoiseScores:
+    """What stage 3 knows of N rows.
+
+    Attributes:
+        score: (N,) in [0, 1]; low is noise.
+        wording: (N,) mean TF-IDF weight of the text's n-grams, nats.
+        shape: (N,) the same of its shape.
+        by_shape: (N,) whether the shape is what decided.
+    """
+
+    score: Floats
+    wording: Floats
+    shape: Floats
+    by_shape: Bools
+
+
+def noise_scores(texts: Sequence[str]) -> NoiseScores:
+    """The noise score of every text of a set.
+
+    Args:
+        texts: All of the set; duplicates should be gone, since they vouch for each other.
+    """
+    return noise_scores_of_blocks(lambda: blocks_of(texts))
+
+
+def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
+    """The noise scores of a set that need not fit into memory; the same as of all its texts at once.
+
+    Args:
+        blocks: Gives the texts from the start; read six times.
+    """
+    rows = sum(len(texts) for texts in blocks())
+    if rows < FEWEST_ROWS:
+        same = np.zeros(rows)
+        return NoiseScores(same + AT_MEDIAN, same, same, np.zeros(rows, bool))
+    readings = (_wording, _shape)
+    trusted = [np.ones(rows, bool) for _ in readings]
+    surprise = [np.zeros(rows) for _ in readings]
+    for refit in range(REFITS + 1):
+        tables = _document_frequencies(blocks, readings, trusted)
+        surprise = _surprises(blocks, readings, tables, trusted)
+        if refit < REFITS:
+            trusted = [values <= np.quantile(values, 1 - MISTRUSTED) for values in surprise]
+    wording, shape = surprise
+    scores = [fit_bulk(values, floor=LEAST_SCALE).normal_scores(values) for values in surprise]
+    return NoiseScores(calibrated(np.maximum(*scores)), wording, shape, scores[1] > scores[0])
+
+
+def calibrated(worse: Floats) -> Floats:
+    """Map values of which more is worse to [0, 1]: the bulk's median to 0.7, its worst 2.5 % below 0.3.
+
+    Args:
+        worse: (N,) finite; up to a tenth of them may be strangers to the bulk.
+    """
+    bulk = fit_bulk(worse)
+    end = max(bulk.upper_quantile(worse, END_TAIL), bulk.median + 1e-6)
+    steep = (_logit(AT_MEDIAN) - _logit(AT_END)) / (end - bulk.median)
+    # Kept where exp neither overflows nor loses the order of what lies far out.
+    height = np.clip(_logit(AT_END) - steep * (worse - end), -500, 500)
+    return np.asarray(1 / (1 + np.exp(-height)))
+
+
+def noise_doubts(rows: Sequence[Row], scores: NoiseScores, *, review_below: float = AT_END) -> list[Doubt]:
+    """The rows that a person should look at, in order.
+
+    Args:
+        rows: The rows that were scored.
+        scores: Their scores.
+        review_below: Scores under this are doubted, in [0, 1].
+
+    Raises:
+        RecipeError: if `review_below` is no share.
+    """
+    if not 0 <= review_below <= 1:
+        raise RecipeError("review_below must be a share", got=str(review_below), allowed="0 to 1")
+    found = []
+    for place in np.flatnonzero(scores.score < review_below):
+        row, what = rows[place], "signs and scripts" if scores.by_shape[place] else "wording"
+        found.append(Doubt(row.id, row.source, STAGE, f"{what} unlike the rest of the set", float(scores.score[place])))
+    return found
+
+
+def row_text(row: Row) -> str:
+    """What stage 3 reads of a row: its text, or all its messages and answers, a line each."""
+    if row.text:
+        return row.text
+    answers = [answer for answer in (row.chosen, row.rejected) if answer]
+    return "\n".join([*(message.content for message in row.messages), *answers])
+
+
+def blocks_of(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts, ROWS_AT_ONCE at a time."""
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        yield texts[start : start + ROWS_AT_ONCE]
+
+
+# -- surprise -------------------------------------------------------------------------------------------------
+
+_Reading = Callable[[Codes], Codes]
+
+
+def _document_frequencies(blocks: Blocks, readings: Sequence[_Reading], trusted: Sequence[Bools]) -> list[Floats]:
+    """For each reading, in how many trusted rows each bucket stands."""
+    tables = [np.zeros(BUCKETS) for _ in readings]
+    for start, counts in _counted(blocks, readings):
+        for table, one, trust in zip(tables, counts, trusted, strict=True):
+            weight = trust[start : start + len(one)][one.row_of()]
+            table += np.bincount(one.bucket, weights=weight, minlength=BUCKETS)
+    return tables
+
+
+def _surprises(
+    blocks: Blocks, readings: Sequence[_Reading], tables: Sequence[Floats], trusted: Sequence[Bools]
+) -> list[Floats]:
+    """For each reading, the mean TF-IDF weight of each row's n-grams, itself left out; the median where it has none."""
+    found: list[list[Floats]] = [[] for _ in readings]
+    prior = DICTIONARY_ROWS * dictionary_pairs()
+    for start, counts in _counted(blocks, readings):
+        for place, (table, one, trust) in enumerate(zip(tables, counts, trusted, strict=True)):
+            own = trust[start : start + len(one)][one.row_of()].astype(float)
+            rows = table[one.bucket] - own + (prior[one.bucket] if readings[place] is _wording else 0.0)
+            idf = np.log((trust.sum() - own + 1) / (rows + 0.5))
+            total = one.sums(one.times)
+            found[place].append(
+                np.divide(one.sums(one.times * idf), total, out=np.full(len(one), np.nan), where=total > 0)
+            )
+    return [_filled(np.concatenate(parts)) for parts in found]
+
+
+def _filled(values: Floats) -> Floats:
+    known = values[~np.isnan(values)]
+    return np.where(np.isnan(values), np.median(known) if len(known) else 0.0, values)
+
+
+def _counted(blocks: Blocks, readings: Sequence[_Reading]) -> Iterator[tuple[int, list[Counts]]]:
+    """The place of each block's first row, and its n-grams in each reading."""
+    start = 0
+    for texts in blocks():
+        codes = codes_of([normalised(text) for text in texts])
+        yield start, [count_ngrams(reading(codes), SIZES) for reading in readings]
+        start += len(texts)
+
+
+def _wording(codes: Codes) -> Codes:
+    points = codes.points
+    return Codes(
+        np.where((points >= ord("0")) & (points <= ord("9")), np.uint32(ord("0")), points), codes.row, codes.rows
+    )
+
+
+def _shape(codes: Codes) -> Codes:
+    table = _kinds()
+    for point in np.unique(codes.points[table[codes.points] == 0]):
+        table[point] = ord(kind_of_sign(chr(point)))
+    return Codes(table[codes.points], codes.row, codes.rows)
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> CodePoints:
+    """Code point -> the code point of its kind; 0 where nobody has asked yet."""
+    return np.zeros(0x110000, dtype=np.uint32)
+
+
+@lru_cache(maxsize=1)
+def dictionary_pairs() -> Floats:
+    """1 for the bucket of every pair of characters that stands in a word of jieba's dictionary, else 0."""
+    import jieba
+
+    with open(Path(jieba.__file__).with_name("dict.txt"), encoding="utf-8") as file:
+        words = [line.split(" ", 1)[0] for line in file]
+    pairs = sorted({word[place : place + 2] for word in words for place in range(len(word) - 1)})
+    table = np.zeros(BUCKETS)
+    table[count_ngrams(codes_of([pair for pair in pairs if not pair.isascii()]), (2,)).bucket] = 1.0
+    return table
+
+
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))
