@@ -82,6 +82,13 @@ class NearDuplicates(Section):
     """Jaccard similarity of two rows' character n-grams from which they say the same; the best row stays."""
 
 
+class Outliers(Section):
+    """Rows that do not look like the rest of their set."""
+
+    review_below: float = Field(default=0.3, ge=0.0, le=1.0)
+    """TF-IDF noise score below which a row waits for a person; about 2.5 % of a clean set score below 0.3."""
+
+
 class Clean(Section):
     """The cleaning stages; each can be switched off."""
 
@@ -96,6 +103,18 @@ class Clean(Section):
         BeforeValidator(_none_if_off, json_schema_input_type=NearDuplicates | Literal[False] | None),
     ] = NearDuplicates()
     """Drop rows that say nearly what a better one says; those whose labels contradict each other go to review."""
+    personal_data: bool = False
+    """Mask secrets and personal data by rule (<EMAIL>, <PHONE>, ...); the rows go to review."""
+    outliers: Annotated[
+        Outliers | None, BeforeValidator(_none_if_off, json_schema_input_type=Outliers | Literal[False] | None)
+    ] = None
+    """Send rows that do not look like the rest to review: gibberish, template remains, another language."""
+    label_errors: bool = False
+    """Send rows to review whose label neither a classifier that left them out nor their nearest rows would give."""
+    lengths: bool = False
+    """Send rows to review that are far longer or shorter than the rest."""
+    language: bool = False
+    """Send rows to review that are in another language or script than the rest."""
 
 
 class Adapt(Section):

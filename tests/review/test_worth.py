@@ -33,8 +33,8 @@ def test_worth_is_a_share_and_never_falls_with_more_reasons(doubts: list[float],
 
 def test_ranks_rise_or_fall_with_the_score_as_the_stage_says():
     rows = [row(str(n)) for n in range(3)]
-    rising = values([doubt(each, "label_errors", score) for each, score in zip(rows, (0.2, 0.9, 0.9), strict=True)])
-    share = WEIGHTS["label_errors"].share
+    rising = values([doubt(each, "outliers", score) for each, score in zip(rows, (0.2, 0.9, 0.9), strict=True)])
+    share = WEIGHTS["outliers"].share
     assert rising == pytest.approx([share * (0.5 + 0.5 / 3), share * (0.5 + 0.5 * 2.5 / 3), rising[1]])
     assert rising[1] == rising[2]
     falling = values([doubt(each, "lengths", score) for each, score in zip(rows, (100, 200, 300), strict=True)])

@@ -25,8 +25,8 @@ class Weight:
     Attributes:
         share: About how often a person changes or drops the row, in [0, 1].
         rising: Whether a higher score makes the answer worth more. Outliers are scored below a boundary, so the
-            higher ones are the less certain: a person decides those best. Extreme lengths fall: the farther out, the
-            surer.
+            higher ones are the less certain: a person decides those best. Extreme lengths and the plausibility of
+            labels fall: the farther out, the surer.
     """
 
     share: float
@@ -34,9 +34,9 @@ class Weight:
 
 
 WEIGHTS: dict[str, Weight] = {
-    "label_errors": Weight(0.9),
+    "label_errors": Weight(0.9, rising=False),
     "near_duplicates": Weight(0.8),
-    "secrets": Weight(0.6),
+    "personal_data": Weight(0.6),
     "outliers": Weight(0.4),
     "relevance": Weight(0.4),
     "language": Weight(0.3, rising=False),

@@ -20,10 +20,11 @@ from tuneloop.review.apply import apply_decisions
 from tuneloop.review.log import Decision
 from tuneloop.review.store import held, write_queue
 from tuneloop.rows.clean import clean_rows, dropped_bad, normalised
-from tuneloop.rows.contradictions import doubts_of_conflicts
+from tuneloop.rows.doubts import doubts_of
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import without_twins
+from tuneloop.rows.personal_data import mask_rows
 from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
 from tuneloop.rows.split import SPLITS, Splits, raw_key, split_rows
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
@@ -136,13 +137,16 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     if near:
         clean, nearly = without_near_leaks(clean, splits, near.threshold)
         leaked += nearly
-    doubts = doubts_of_conflicts(clean, conflicts)
+    masks, doubts = [], []
+    if recipe.clean.personal_data:
+        clean, masks, doubts = mask_rows(clean)
+    doubts += doubts_of(clean, conflicts, clean=recipe.clean, seed=recipe.seed)
     reviewed = apply_decisions(clean, doubts, decisions)
     train, waiting = reviewed.kept, reviewed.waiting
     dropped = cleaned.dropped + twins + leaked + reviewed.dropped
     dropped += [dropped_bad(bad, split) for split in ("validation", "test") for bad in splits.bad[split]]
     kept = {row.source for row in [*train, *waiting]}
-    repairs = [repair for repair in cleaned.repairs if repair.source in kept]
+    repairs = [repair for repair in cleaned.repairs + masks if repair.source in kept]
     sides: dict[Split, list[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
     _refuse_empty(sides, dropped, waiting, recipe)
     labels: list[str] = []

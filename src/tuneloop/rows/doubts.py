@@ -1,0 +1,43 @@
+"""What a person should look at: the stages that doubt rows, in order, each off unless the recipe asks for it.
+
+cleaned rows --contradictions--outliers--label errors--lengths--language--> doubts; a row may have several
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tuneloop.recipe import Clean
+from tuneloop.records import Doubt, Row
+from tuneloop.rows.contradictions import doubts_of_conflicts
+from tuneloop.rows.near_duplicates import LabelConflict
+
+
+def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int) -> list[Doubt]:
+    """The doubts of all stages that the recipe switches on, stage after stage.
+
+    Args:
+        rows: The cleaned training rows, duplicates gone: they would vouch for each other.
+        conflicts: From the search for near duplicates.
+        clean: Which stages.
+        seed: Of the folds that label errors are judged by.
+    """
+    found = doubts_of_conflicts(rows, conflicts)
+    if clean.outliers is not None:
+        from tuneloop.rows.outliers import noise_doubts, noise_scores, row_text
+
+        scores = noise_scores([row_text(row) for row in rows])
+        found += noise_doubts(rows, scores, review_below=clean.outliers.review_below)
+    if clean.label_errors:
+        from tuneloop.rows.label_errors import label_doubts
+
+        found += label_doubts(rows, seed=seed)
+    if clean.lengths:
+        from tuneloop.rows.lengths import length_doubts
+
+        found += length_doubts(rows)
+    if clean.language:
+        from tuneloop.rows.language import language_doubts
+
+        found += language_doubts(rows)
+    return found
