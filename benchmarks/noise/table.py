@@ -51,9 +51,9 @@ def noise_lines(records: Sequence[Record]) -> list[str]:
 
 def label_lines(records: Sequence[Record]) -> list[str]:
     """The table of the label figure."""
-    head = ["set", "rows", "labels", "flipped", "accuracy", "plausibility (ours)", "cleanlab, best way", "margin (ours)",
-            "self confidence (ours)", "doubted: precision, recall (ours)", "(cleanlab)",
-            "right label suggested", "reached"]  # fmt: skip
+    ours = ["plausibility (ours)", "cleanlab, best way", "margin (ours)", "self confidence (ours)"]
+    doubted = ["doubted: precision, recall (ours)", "(cleanlab)", "right label suggested", "reached"]
+    head = ["set", "rows", "labels", "flipped", "accuracy", *ours, *doubted]
     lines = header(head)
     for name, runs in by_set(records).items():
         results = [one["result"] for one in runs]

@@ -137,7 +137,8 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     if near:
         clean, nearly = without_near_leaks(clean, splits, near.threshold)
         leaked += nearly
-    masks, doubts = [], []
+    masks: list[Repair] = []
+    doubts: list[Doubt] = []
     if recipe.clean.personal_data:
         clean, masks, doubts = mask_rows(clean)
     doubts += doubts_of(clean, conflicts, clean=recipe.clean, seed=recipe.seed)
