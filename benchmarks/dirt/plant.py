@@ -14,7 +14,6 @@ from benchmarks.dirt.noise import noise_rows
 from benchmarks.dirt.sets import Record, language, made_up, read_set, strangers
 from tuneloop.errors import DataError
 
-
 MADE_UP_ROWS = 200
 MADE_UP_STRANGERS = {
     "rhymes": ["the cow jumped over the moon", "three mice ran after a wife", "a star up above so high"]
