@@ -69,24 +69,28 @@ def labels(name: str, seed: int, rows: int | None, peer: Path | None) -> Result:
     bad[[one.line - 1 for one in dirty.planted]] = True
     judged = out_of_fold([row["text"] for row in rows_in], [row["label"] for row in rows_in], seed=seed)
     worth, likely = plausibility(judged)
-    doubted = suspicious(judged, worth)
+    doubted = suspicious(judged)
     right = [judged.labels[likely[one.line - 1]] == one.before["label"] for one in dirty.planted if one.before]
     found: Result = {
         "rows": len(rows_in), "flipped": int(bad.sum()), "labels": len(judged.labels),
-        "accuracy": float((judged.probabilities.argmax(axis=1) == judged.given).mean()),
+        "accuracy": float((judged.classifier.argmax(axis=1) == judged.given).mean()),
         "average_precision": {
             "plausibility": precision(worth, bad),
-            "self_confidence": precision(judged.probabilities[np.arange(len(bad)), judged.given], bad),
-            "margin": precision(margin(judged.given, judged.probabilities), bad),
+            "margin, pooled": precision(margin(judged.given, judged.pooled), bad),
+            "self_confidence": precision(judged.classifier[np.arange(len(bad)), judged.given], bad),
+            "margin": precision(margin(judged.given, judged.classifier), bad),
         },
         "doubted": doubts(doubted, bad), "suggestions_right": float(np.mean(right)),
     }  # fmt: skip
     if peer is not None:
-        told = cleanlab(peer, judged.given, judged.probabilities)
-        ways = {way: precision(np.array(scores), bad) for way, scores in told["scores"].items()}
-        issues = np.zeros(len(bad), bool)
-        issues[told["issues"]] = True
-        found["cleanlab"] = {"version": told["version"], "average_precision": ways, "doubted": doubts(issues, bad)}
+        found["cleanlab"] = {}
+        for name, shares in (("classifier", judged.classifier), ("pooled", judged.pooled)):
+            told = cleanlab(peer, judged.given, shares)
+            ways = {way: precision(np.array(scores), bad) for way, scores in told["scores"].items()}
+            issues = np.zeros(len(bad), bool)
+            issues[told["issues"]] = True
+            found["cleanlab"]["version"] = told["version"]
+            found["cleanlab"][name] = {"average_precision": ways, "doubted": doubts(issues, bad)}
     return found
 
 

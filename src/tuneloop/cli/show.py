@@ -107,7 +107,9 @@ def print_data_report(folder: RunFolder, report: dict[str, Any]) -> None:
         out.print(str(bad), markup=False)
     if waiting := report["counts"]["train"].get("to review"):
         why = ", ".join(f"{stage} {count}" for stage, count in report.get("doubts", {}).items())
-        out.print(f"review  {waiting} rows wait for a person ({why}): {_program()} review {folder.path.name}", markup=False)
+        out.print(
+            f"review  {waiting} rows wait for a person ({why}): {_program()} review {folder.path.name}", markup=False
+        )
     out.print(f"rows    {folder.data}")
 
 

@@ -4,7 +4,7 @@ The bulk's upper half is taken for a power of a half-normal, which spans light a
 
     value = median + scale * z ** power        z: the normal score of the value's rank within the bulk
 
-Both follow from two quantiles of the middle (upper tail 30 % and 12 %), where strangers do not reach. Their share is
+Both follow from two quantiles of the middle (upper tail 25 % and 10 %), once the strangers are taken off. Their share is
 what lies beyond the bulk's 99 % quantile in excess of the 1 % that belongs there; the quantiles are those of the bulk,
 so the share is put in and the fit repeated until it stands still.
 """
@@ -21,7 +21,7 @@ from tuneloop.errors import DataError
 Floats = NDArray[np.float64]
 
 MOST_STRANGERS = 0.10
-NEAR, FAR, END = (0.30, 0.524401), (0.12, 1.174987), (0.01, 2.326348)
+NEAR, FAR, END = (0.25, 0.674490), (0.10, 1.281552), (0.01, 2.326348)
 """Upper tails of the bulk and their normal scores: the two that are fitted, and the one beyond which is counted."""
 POWERS = (0.5, 3.0)
 """Least and largest power: 1 is a normal bulk, about 1.3 an exponential one."""

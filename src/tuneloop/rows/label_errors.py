@@ -5,14 +5,10 @@ at least the mean that rows labelled j have for j (the largest such j); the coun
 how many rows of each label are wrong, and their sum off the diagonal is how many rows are doubted.
 Source: Northcutt, Jiang & Chuang 2021, "Confident Learning", JAIR 70, arXiv:1911.00068, section 3.1, equations 1 and 2.
 
-Which: the rows are ranked by the *plausibility* of their label, the one of ours beside the paper's two:
-
-    self_confidence    p[given]                                                      (section 3.2)
-    margin             p[given] - max over j != given of p[j]                        (normalised margin, section 3.2)
-    plausibility       sigmoid of log m[given] - max over j != given of log m[j],    m = p ** (1 - w) * q ** w
-
-q are the labels of the ten nearest other rows, weighted by cosine and smoothed, w = VOTES. The log ratio, unlike the
-difference, goes on telling rows apart where p is near 0 or 1, and the two judges err on different rows.
+Which: the rows are ranked by the *plausibility* of their label, its pooled probability (out_of_fold.py). With flips
+that hit every other label alike, P(wrong | text, label) falls with p[label] alone, whatever the shape of the rest: so
+ours is the paper's self-confidence (section 3.2) of better probabilities. Its normalised margin, p[label] less the
+largest other, is worse wherever labels are easily confused: a row that two labels fit looks as bad as a wrong one.
 """
 
 from __future__ import annotations
@@ -27,10 +23,6 @@ from tuneloop.rows.out_of_fold import Bools, Floats, Ints, OutOfFold, out_of_fol
 from tuneloop.rows.outliers import row_text
 
 STAGE = "label_errors"
-VOTES = 0.3
-SMOOTHING = 0.1
-"""Votes of each row that are spread over all labels."""
-LEAST = 1e-12
 FEWEST_ROWS = 20
 
 
@@ -38,7 +30,7 @@ def label_doubts(rows: Sequence[Row], *, seed: int = 0) -> list[Doubt]:
     """The rows whose label is likely wrong, in order, each with the label that would fit.
 
     Rows without a label and rows with several are not judged, nor are sets of fewer than FEWEST_ROWS labelled rows.
-    The score is the plausibility, below 0.5: the odds that the given label has against the suggested one.
+    The score is the plausibility: the probability of the given label, always less than that of the suggested one.
 
     Args:
         rows: All rows of the set.
@@ -51,7 +43,7 @@ def label_doubts(rows: Sequence[Row], *, seed: int = 0) -> list[Doubt]:
     judged = out_of_fold([row_text(row) for row in labelled], labels, seed=seed)
     worth, likely = plausibility(judged)
     found = []
-    for place in np.flatnonzero(suspicious(judged, worth)):
+    for place in np.flatnonzero(suspicious(judged)):
         row, label = labelled[place], judged.labels[likely[place]]
         reason = f"label {row.label!r} is unlikely, {label!r} fits better"
         found.append(Doubt(row.id, row.source, STAGE, reason, float(worth[place]), label))
@@ -59,37 +51,35 @@ def label_doubts(rows: Sequence[Row], *, seed: int = 0) -> list[Doubt]:
 
 
 def plausibility(judged: OutOfFold) -> tuple[Floats, Ints]:
-    """How plausible each row's label is beside the best other one.
+    """How plausible each row's label is, and the best other one.
 
     Args:
         judged: Of N rows.
 
     Returns:
-        (N,) in [0, 1], 0.5 where both are as likely, 1 for rows that cannot be judged; (N,) the best other label.
+        (N,) in [0, 1], 1 for rows that cannot be judged; (N,) the best other label.
     """
-    classes = len(judged.labels)
-    smooth = (judged.votes + SMOOTHING / classes) / (judged.votes.sum(axis=1, keepdims=True) + SMOOTHING)
-    mixed = (1 - VOTES) * np.log(np.maximum(judged.probabilities, LEAST)) + VOTES * np.log(smooth)
-    every = np.arange(len(mixed))
-    given = mixed[every, judged.given]
-    mixed[every, judged.given] = -np.inf
-    likely = mixed.argmax(axis=1)
-    worth = 1 / (1 + np.exp(np.clip(mixed[every, likely] - given, -500, 500)))
-    return np.where(judged.judged, worth, 1.0), likely
+    every = np.arange(len(judged.given))
+    worth = judged.pooled[every, judged.given]
+    others = judged.pooled.copy()
+    others[every, judged.given] = -1.0
+    return np.where(judged.judged, worth, 1.0), others.argmax(axis=1)
 
 
-def suspicious(judged: OutOfFold, worth: Floats) -> Bools:
+def suspicious(judged: OutOfFold) -> Bools:
     """(N,) the rows that are doubted: the least plausible, as many as confident learning counts as wrong.
+
+    A row whose label no other one beats is never doubted.
 
     Args:
         judged: Of N rows.
-        worth: (N,) their plausibility; rows at 0.5 or above are never doubted.
     """
-    joint = confident_joint(judged.given, judged.probabilities)
+    worth, likely = plausibility(judged)
+    joint = confident_joint(judged.given, judged.pooled)
     wrong = round(float(joint.sum() - np.trace(joint)))
     chosen = np.zeros(len(worth), bool)
     chosen[np.argsort(worth, kind="stable")[:wrong]] = True
-    return chosen & (worth < 0.5)
+    return chosen & (worth < judged.pooled[np.arange(len(worth)), likely])
 
 
 def confident_joint(given: Ints, probabilities: Floats) -> Floats:

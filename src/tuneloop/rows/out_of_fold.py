@@ -1,15 +1,19 @@
-"""What a quick classifier says of each row that did not teach it: out-of-fold probabilities over TF-IDF.
+"""What quick judges say of each row that did not teach them: out-of-fold probabilities of its label, over TF-IDF.
 
-    texts + labels -> folds, each label spread over all -> TF-IDF + one LinearSVC a fold -> (N, C) decision values
-                   -> softmax at the temperature of least loss -> (N, C) probabilities
+    texts + labels -> folds, each label spread over all
+      -> linear SVM, a fold at a time      -> (N, C) decision values -> softmax at the temperature of least loss
+      -> naive Bayes, a fold at a time     -> (N, C)   } mixed with the first by three weights
+      -> votes of the nearest other rows   -> (N, C)   }                  -> (N, C) pooled probabilities
 
-The vocabulary is that of all texts (it holds no label). A label that only one row has cannot be learnt without that
-row: such rows are not judged.
+Pooled is log p = sum of weight * log p of each judge, renormalised; the weights (>= 0) are those of least mean loss of
+the given labels over all rows, so a judge that is no use in a set counts nothing (a logarithmic opinion pool, fitted
+out of fold: stacking, Wolpert 1992). The vocabulary is that of all texts (it holds no label). A label that only one row
+has cannot be learnt without that row: such rows are not judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +26,16 @@ from tuneloop.rows.ngrams import codes_of, is_cjk
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Judge = Callable[[Any, Ints, Any], tuple[Ints, Floats]]
+"""(features to learn, their labels, features to judge) -> the labels known, and a value for each of them and each row."""
 
 FOLDS = 5
 CHINESE_ABOVE = 0.3
-UNKNOWN = -2.0
-"""Decision value of a class that a fold's classifier has never seen: below what it gives to any that it has."""
 TEMPERATURES = (0.1, 100.0)
 ROWS_AT_ONCE = 512
-NEIGHBOURS = 10
+NEIGHBOURS = 50
+SMOOTHING = 0.1
+"""Naive Bayes: added to every weight of a label. Votes: spread over all labels, beside the neighbours' one."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,15 @@ class OutOfFold:
     Attributes:
         labels: The C labels, sorted.
         given: (N,) the place of each row's label among them.
-        probabilities: (N, C) of the classifier that did not see the row; rows sum to 1.
-        votes: (N, C) of the nearest other rows, weighted by cosine; rows sum to 1, or to 0 where no row is near.
+        classifier: (N, C) probabilities of the linear SVM alone; rows sum to 1.
+        pooled: (N, C) probabilities of all judges; rows sum to 1.
         judged: (N,) whether the row's label could be learnt from other rows.
     """
 
     labels: list[str]
     given: Ints
-    probabilities: Floats
-    votes: Floats
+    classifier: Floats
+    pooled: Floats
     judged: Bools
 
 
@@ -57,7 +63,7 @@ def out_of_fold(texts: Sequence[str], labels: Sequence[str], *, folds: int = FOL
     Args:
         texts: N texts.
         labels: Their labels.
-        folds: How many classifiers, >= 2.
+        folds: In how many parts the rows are judged, >= 2.
         seed: Of the folds and of the classifier.
 
     Raises:
@@ -74,11 +80,14 @@ def out_of_fold(texts: Sequence[str], labels: Sequence[str], *, folds: int = FOL
         raise DataError("A label error needs two labels or more to be one", got=", ".join(names) or "no rows")
     place = {name: number for number, name in enumerate(names)}
     given = np.array([place[label] for label in labels])
-    matrix = features(texts)
-    decisions = decision_values(matrix, given, assign_folds(given, folds, seed), len(names), seed)
-    probabilities = softmax(decisions * fitted_temperature(decisions, given))
+    matrix, fold = features(texts), assign_folds(given, folds, seed)
+    decisions = by_folds(linear_svm(seed), matrix, given, fold, len(names))
+    classifier = log_softmax(decisions * fitted_temperature(decisions, given))
+    bayes = log_softmax(by_folds(naive_bayes, matrix, given, fold, len(names)))
+    votes = neighbour_votes(matrix, given, len(names))
+    smooth = np.log((votes + SMOOTHING / len(names)) / (votes.sum(axis=1, keepdims=True) + SMOOTHING))
     judged = np.bincount(given, minlength=len(names))[given] > 1
-    return OutOfFold(names, given, probabilities, neighbour_votes(matrix, given, len(names)), judged)
+    return OutOfFold(names, given, np.exp(classifier), pool([classifier, bayes, smooth], given), judged)
 
 
 def features(texts: Sequence[str]) -> Any:
@@ -124,49 +133,62 @@ def assign_folds(given: Ints, folds: int, seed: int) -> Ints:
     return found
 
 
-def decision_values(matrix: Any, given: Ints, fold: Ints, classes: int, seed: int) -> Floats:
-    """(N, C) what the classifier of the other folds says of each row; UNKNOWN for a label that they lack.
+# -- judges ---------------------------------------------------------------------------------------------------
+
+
+def by_folds(judge: Judge, matrix: Any, given: Ints, fold: Ints, classes: int) -> Floats:
+    """(N, C) what a judge taught by the other folds says of each row.
+
+    A label that the other folds lack gets a little less than the least likely one that they have.
 
     Args:
+        judge: What learns and judges.
         matrix: (N, D) sparse.
         given: (N,) labels as numbers.
         fold: (N,) as `assign_folds` gives them.
         classes: C.
-        seed: Of the coordinate descent.
     """
-    from sklearn.svm import LinearSVC
-
-    values = np.full((len(given), classes), UNKNOWN)
+    values = np.zeros((len(given), classes))
     for number in np.unique(fold):
         inside = fold == number
-        known = np.unique(given[~inside])
-        if len(known) < 2:
-            values[np.ix_(inside, known)] = 0.0  # nothing can be learnt here, and nothing is said against a row
-            continue
-        model = LinearSVC(random_state=seed).fit(matrix[~inside], given[~inside])
-        found = model.decision_function(matrix[inside])
-        found = np.column_stack([-found, found]) if found.ndim == 1 else found
-        values[np.ix_(inside, known)] = found
+        if len(np.unique(given[~inside])) < 2:
+            continue  # nothing can be learnt here, and nothing is said against a row
+        known, found = judge(matrix[~inside], given[~inside], matrix[inside])
+        said = np.repeat(found.min(axis=1, keepdims=True) - 1.0, classes, axis=1)
+        said[:, known] = found
+        values[inside] = said
     return values
 
 
-def fitted_temperature(decisions: Floats, given: Ints) -> float:
-    """The factor on decision values whose softmax gives the given labels the least mean loss.
-
-    One number over all rows, so that no row can fit its own. Source: Guo et al. 2017, arXiv:1706.04599, section 4.2.
+def linear_svm(seed: int) -> Judge:
+    """A linear support vector machine, one label against the rest: decision values.
 
     Args:
-        decisions: (N, C).
-        given: (N,) labels as numbers.
+        seed: Of the coordinate descent.
     """
-    from scipy.optimize import minimize_scalar
 
-    def loss(log_factor: float) -> float:
-        shares = log_softmax(decisions * np.exp(log_factor))
-        return -float(shares[np.arange(len(given)), given].mean())
+    def judge(matrix: Any, given: Ints, asked: Any) -> tuple[Ints, Floats]:
+        from sklearn.svm import LinearSVC
 
-    bounds = np.log(TEMPERATURES)
-    return float(np.exp(minimize_scalar(loss, bounds=tuple(bounds), method="bounded").x))
+        model = LinearSVC(random_state=seed).fit(matrix, given)
+        found = model.decision_function(asked)
+        return model.classes_, np.column_stack([-found, found]) if found.ndim == 1 else found
+
+    return judge
+
+
+def naive_bayes(matrix: Any, given: Ints, asked: Any) -> tuple[Ints, Floats]:
+    """Multinomial naive Bayes over TF-IDF weights: joint log-likelihoods.
+
+    Args:
+        matrix: What it learns from.
+        given: Its labels as numbers.
+        asked: What it judges.
+    """
+    from sklearn.naive_bayes import MultinomialNB
+
+    model = MultinomialNB(alpha=SMOOTHING).fit(matrix, given)
+    return model.classes_, model.predict_joint_log_proba(asked)
 
 
 def neighbour_votes(matrix: Any, given: Ints, classes: int, *, neighbours: int = NEIGHBOURS) -> Floats:
@@ -194,6 +216,55 @@ def neighbour_votes(matrix: Any, given: Ints, classes: int, *, neighbours: int =
         np.add.at(votes, (np.repeat(start + inside, count), given[nearest].ravel()), weights.ravel())
     total = votes.sum(axis=1, keepdims=True)
     return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+
+
+# -- probabilities --------------------------------------------------------------------------------------------
+
+
+def fitted_temperature(decisions: Floats, given: Ints) -> float:
+    """The factor on decision values whose softmax gives the given labels the least mean loss.
+
+    One number over all rows, so that no row can fit its own. Source: Guo et al. 2017, arXiv:1706.04599, section 4.2.
+
+    Args:
+        decisions: (N, C).
+        given: (N,) labels as numbers.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_factor: float) -> float:
+        shares = log_softmax(decisions * np.exp(log_factor))
+        return -float(shares[np.arange(len(given)), given].mean())
+
+    bounds = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(loss, bounds=tuple(bounds), method="bounded").x))
+
+
+def pool(judges: Sequence[Floats], given: Ints) -> Floats:
+    """(N, C) probabilities of several judges together, weighted for the least mean loss of the given labels.
+
+    Args:
+        judges: (N, C) log probabilities of each.
+        given: (N,) labels as numbers.
+    """
+    from scipy.optimize import minimize
+
+    every = np.arange(len(given))
+    own = [logs[every, given] for logs in judges]
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        mixed = log_softmax(_mixed(judges, weights))
+        shares = np.exp(mixed)
+        slopes = [(shares * logs).sum(axis=1).mean() - mine.mean() for logs, mine in zip(judges, own, strict=True)]
+        return -float(mixed[every, given].mean()), np.array(slopes)
+
+    start = np.full(len(judges), 1 / len(judges))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(judges))
+    return softmax(_mixed(judges, found.x))
+
+
+def _mixed(judges: Sequence[Floats], weights: Floats) -> Floats:
+    return np.asarray(sum(weight * logs for weight, logs in zip(weights, judges, strict=True)))
 
 
 def softmax(values: Floats) -> Floats:

@@ -49,7 +49,7 @@ REFITS = 2
 FEWEST_ROWS = 50
 """Fewer rows have no bulk that could be told from noise; they all score AT_MEDIAN."""
 AT_MEDIAN, AT_END, END_TAIL = 0.7, 0.3, 0.025
-LEAST_SCALE = 0.05
+LEAST_SCALE = 0.2
 """Nats: where hardly any row differs (the shape of a set in plain letters), smaller differences mean nothing."""
 ROWS_AT_ONCE = 4096
 STAGE = "outliers"

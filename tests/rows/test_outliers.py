@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from benchmarks.dirt.noise import noise_rows
+from benchmarks.dirt.sets import made_up
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuneloop.errors import RecipeError
+from tuneloop.records import Message, Row
+from tuneloop.rows import outliers
+from tuneloop.rows.bulk import fit_bulk
+from tuneloop.rows.outliers import (
+    AT_MEDIAN,
+    DICTIONARY_ROWS,
+    FEWEST_ROWS,
+    NoiseScores,
+    blocks_of,
+    calibrated,
+    dictionary_pairs,
+    noise_doubts,
+    noise_scores,
+    noise_scores_of_blocks,
+    row_text,
+)
+
+CLEAN = [row["text"] for row in made_up(400)]
+
+
+def grams(text: str) -> Counter[str]:
+    """The 2- to 4-grams of a lower-case text, as the module's docstring says."""
+    padded = f" {text} "
+    windows = [padded[start : start + size] for size in (2, 3, 4) for start in range(len(padded) - size + 1)]
+    return Counter(window for window in windows if " " not in window[1:-1])
+
+
+def surprises(texts: list[str], refits: int) -> list[float]:
+    """The surprise of each text, row by row and gram by gram, with the row taken out of the rows that are counted."""
+    counted = [grams(text) for text in texts]
+    trusted = set(range(len(texts)))
+    for refit in range(refits + 1):
+        values = []
+        for row, mine in enumerate(counted):
+            others = trusted - {row}
+            known = Counter(gram for other in others for gram in counted[other])
+            weights = [times * math.log((len(others) + 1) / (known[gram] + 0.5)) for gram, times in mine.items()]
+            values.append(sum(weights) / sum(mine.values()))
+        if refit < refits:
+            end = np.quantile(values, 0.9)
+            trusted = {row for row, value in enumerate(values) if value <= end}
+    return values
+
+
+@pytest.mark.parametrize("refits", [0, 1, 2])
+def test_the_surprise_is_the_definition(monkeypatch: pytest.MonkeyPatch, refits: int):
+    monkeypatch.setattr(outliers, "REFITS", refits)
+    texts = [*CLEAN[:70], "zzz qqq", "xkcd xkcd"]
+    monkeypatch.setattr(outliers, "dictionary_pairs", lambda: np.zeros(outliers.BUCKETS))
+    # Two n-grams may share a bucket, hence the tolerance.
+    np.testing.assert_allclose(noise_scores(texts).wording, surprises(texts, refits), atol=0.02)
+
+
+def test_a_row_never_speaks_for_itself():
+    """A row's own n-grams count nothing: alone with them it is as surprising as if nobody had ever seen them."""
+    texts = [*CLEAN[:80], "zyx wvu"]
+    found = noise_scores(texts)
+    unseen = math.log((72 + 1) / 0.5)  # 81 rows, a tenth mistrusted (nine, it among them)
+    assert found.wording[-1] == pytest.approx(unseen, abs=0.15)
+    assert found.wording[-1] == found.wording.max()
+
+
+def test_digits_count_as_one_digit_and_case_and_width_do_not_count():
+    texts = [*CLEAN[:80], "call 555 now", "call 131 now", "ＣＡＬＬ 777 NOW"]
+    found = noise_scores(texts).wording[-3:]
+    assert found[0] == found[1] == found[2]
+
+
+def test_pairs_that_the_dictionary_knows_are_less_surprising():
+    base = ["今天天气很好我们去公园", "明天会不会下雨呢请告诉我"] * 40
+    known, unknown = noise_scores([*base, "葡萄", "萄葡"]).wording[-2:]
+    assert unknown - known == pytest.approx(math.log((DICTIONARY_ROWS + 0.5) / 0.5), abs=0.02)
+    assert 0.02 < dictionary_pairs().mean() < 0.2
+
+
+@given(st.integers(1, 200))
+@settings(max_examples=8)
+def test_block_by_block_is_the_same_as_all_at_once(size: int):
+    texts = [*CLEAN[:150], "qwpo eiru", "今天", ""]
+    whole = noise_scores(texts)
+    parts = noise_scores_of_blocks(lambda: [texts[start : start + size] for start in range(0, len(texts), size)])
+    for name in ("score", "wording", "shape", "by_shape"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
+
+
+def test_blocks_give_every_text_once_in_order(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outliers, "ROWS_AT_ONCE", 7)
+    assert [text for block in blocks_of(CLEAN[:20]) for text in block] == CLEAN[:20]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1])
+def test_planted_noise_falls_under_the_line_and_clean_rows_do_not(share: float):
+    chance = random.Random(3)
+    noise = [text for text, _ in noise_rows(CLEAN, "en", round(share * len(CLEAN)), chance)]
+    texts = [*CLEAN, *noise]
+    order = list(range(len(texts)))
+    chance.shuffle(order)
+    under = np.empty(len(texts), bool)
+    under[order] = noise_scores([texts[place] for place in order]).score < 0.3
+    assert under[: len(CLEAN)].mean() <= 0.05
+    assert not noise or under[len(CLEAN) :].mean() >= 0.85
+
+
+def test_scores_lie_in_0_to_1_the_median_at_07_and_the_worst_fortieth_under_03():
+    values = np.random.default_rng(0).normal(10, 3, 4000)
+    scores = calibrated(values)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert np.median(scores) == pytest.approx(AT_MEDIAN, abs=0.01)
+    assert (scores < 0.3).mean() == pytest.approx(0.025, abs=0.006)
+    assert np.array_equal(np.argsort(scores), np.argsort(-values))
+
+
+def test_very_far_values_and_equal_ones_give_numbers():
+    assert calibrated(np.array([0.0] * 99 + [1e9]))[-1] == pytest.approx(0, abs=1e-6)
+    same = calibrated(np.full(60, 2.0))
+    assert np.isfinite(same).all() and (same >= 0.3).all()
+
+
+def test_a_small_set_is_not_judged():
+    found = noise_scores(["x%$#", *CLEAN[: FEWEST_ROWS - 2]])
+    assert (found.score == AT_MEDIAN).all() and len(found.score) == FEWEST_ROWS - 1
+    assert len(noise_scores([]).score) == 0
+
+
+def test_a_row_without_ngrams_is_no_noise_by_its_wording():
+    found = noise_scores([*CLEAN[:100], ""])
+    assert found.wording[-1] == pytest.approx(np.median(found.wording), abs=0.05)
+
+
+def test_the_doubts_are_the_rows_under_the_line_in_order():
+    rows = [Row(id=str(number), source=f"a:{number}", text="x") for number in range(4)]
+    by_shape = np.array([False, True, False, False])
+    scores = NoiseScores(np.array([0.9, 0.1, 0.3, 0.2]), np.zeros(4), np.zeros(4), by_shape)
+    found = noise_doubts(rows, scores)
+    assert [(one.row, one.source, one.stage, one.score) for one in found] == [
+        ("1", "a:1", "outliers", 0.1),
+        ("3", "a:3", "outliers", 0.2),
+    ]
+    assert "signs" in found[0].reason and "wording" in found[1].reason
+    assert [one.row for one in noise_doubts(rows, scores, review_below=0.5)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("line", [-0.1, 1.1, float("nan")])
+def test_a_line_that_is_no_share_is_refused(line: float):
+    with pytest.raises(RecipeError, match="0 to 1"):
+        noise_doubts([], NoiseScores(*(np.zeros(0) for _ in range(3)), np.zeros(0, bool)), review_below=line)
+
+
+def test_all_that_a_row_says_is_read():
+    talk = (Message("user", "a"), Message("assistant", "b"))
+    assert row_text(Row(id="", source="", messages=talk, chosen="c", rejected="d")) == "a\nb\nc\nd"
+    assert row_text(Row(id="", source="", text="t", messages=talk)) == "t"
+
+
+def test_strangers_do_not_vouch_for_each_other():
+    """A twentieth of the set in one other language, every row like the next, is found; a tenth does not blind it."""
+    numbers = ("eins", "zwei", "drei", "vier", "fünf", "sechs")
+    same = [f"wo ist die nächste haltestelle nummer {word}" for word in numbers]
+    texts = [*CLEAN, *(f"{text} {end}" for text in same for end in ("bitte", "danke", "heute"))]
+    scores = noise_scores(texts).score
+    assert (scores[len(CLEAN) :] < 0.3).all()
+    assert fit_bulk(-scores).median < -0.6

@@ -1,0 +1,162 @@
+"""Every rule with what it finds and what only looks like it. All numbers are made up, or are the standards' examples."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tuneloop.records import Message, Row
+from tuneloop.rows.personal_data import RULES, iban, luhn, mask_rows, masked, resident_id, shortened
+
+HITS = {
+    "private_key": [
+        ("a -----BEGIN RSA PRIVATE KEY-----\nMIIEow==\n-----END RSA PRIVATE KEY----- b", "a <PRIVATE_KEY> b"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE cut off", "<PRIVATE_KEY>"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----", "<PRIVATE_KEY>"),
+    ],
+    "service_key": [
+        ("use sk-abcdefghijklmnopqrst1234 please", "use <API_KEY> please"),
+        ("sk-proj-abcdefghijklmnopqrst_1234", "<API_KEY>"),
+        ("AKIAIOSFODNN7EXAMPLE", "<API_KEY>"),
+        ("ghp_" + "a1B2" * 9, "<API_KEY>"),
+        ("AIza" + "b" * 35, "<API_KEY>"),
+        ("xoxb-123456789012-abcdef", "<API_KEY>"),
+        ("hf_" + "aB" * 17, "<API_KEY>"),
+        ("密钥LTAI4FkEXAMPLE12345", "密钥<API_KEY>"),
+    ],
+    "web_token": [("Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmN", "Bearer <API_KEY>")],
+    "named_secret": [
+        ("password: hunter2zz", "password: <SECRET>"),
+        ('api_key="a1b2c3d4e5"', 'api_key="<SECRET>"'),
+        ("密码是abc12345，谢谢", "密码是<SECRET>，谢谢"),
+        ("my password is Tr0ub4dor&3", "my password is <SECRET>"),
+    ],
+    "url_password": [("postgres://me:s3cret@db/x", "postgres://me:<SECRET>@db/x")],
+    "email": [
+        ("write to jane.doe+bank@mail.example.co.uk, please", "write to <EMAIL>, please"),
+        ("邮箱zhang_san@qq.com。", "邮箱<EMAIL>。"),
+        ("<a@b.de>", "<<EMAIL>>"),
+    ],
+    "iban": [("GB82 WEST 1234 5698 7654 32", "<IBAN>"), ("to DE89370400440532013000!", "to <IBAN>!")],
+    "resident_id": [("身份证11010519491231002X。", "身份证<RESIDENT_ID>。"), ("440524188001010014", None)],
+    "credit_card": [
+        ("card 4111 1111 1111 1111 ends", "card <CREDIT_CARD> ends"),
+        ("5500-0000-0000-0004", "<CREDIT_CARD>"),
+        ("340000000000009", "<CREDIT_CARD>"),
+    ],
+    "chinese_mobile": [
+        ("电话13800138000谢谢", "电话<PHONE>谢谢"),
+        ("138 0013 8000", "<PHONE>"),
+        ("+86 138-0013-8000", "<PHONE>"),
+        ("008613800138000", "<PHONE>"),
+    ],
+    "chinese_landline": [("010-62345678", "<PHONE>"), ("0571-87654321", "<PHONE>")],
+    "international_phone": [("+44 20 7946 0958", "<PHONE>"), ("call +49 (30) 901820 now", "call <PHONE> now")],
+    "american_phone": [("(415) 555-2671", "<PHONE>"), ("1-415-555-2671", "<PHONE>"), ("415.555.2671", "<PHONE>")],
+    "ipv4": [("from 192.168.1.20.", "from <IP_ADDRESS>."), ("10.0.0.1:8080", "<IP_ADDRESS>:8080")],
+}
+HITS["resident_id"].pop()
+
+MISSES = {
+    "private_key": ["-----BEGIN PUBLIC KEY-----", "BEGIN PRIVATE KEY", "-----BEGIN CERTIFICATE-----"],
+    "service_key": ["sk-short", "task-abcdefghijklmnopqrstuvwx", "AKIA123", "ghp_short", "risk-" + "a" * 30],
+    "web_token": ["eyJ.eyJ.x", "heyJude.eyJude"],
+    "named_secret": [
+        "I forgot my password: please help",
+        "password is required",
+        "token: yes",
+        "the secret is happiness",
+    ],
+    "url_password": ["https://example.com/a:b@c", "http://host:8080/x", "see https://me@host/x"],
+    "email": ["me at home", "@handle", "a@b", "twitter @jack and @jill", "3 items @ 4.50", "x@-.com"],
+    "iban": ["GB82 WEST 1234 5698 7654 33", "AB12", "CARD 1234 5678 9012", "GB00 WEST 1234 5698 7654 32"],
+    "resident_id": ["110105194912310021", "11010519491331002X", "9" * 18, "211010519491231002X", "a11010519491231002X"],
+    "credit_card": ["4111 1111 1111 1112", "1111111111111111", "5555555555555555", "order 20231231235959", "0" * 16],
+    "chinese_mobile": ["12800138000", "1380013800", "138001380001", "1.13800138000", "2013800138000"],
+    "chinese_landline": ["010-6234567", "10-62345678", "2020-12345678"],
+    "international_phone": ["+5", "5+44", "+1 2", "1 + 234 567", "+12.5"],
+    "american_phone": ["115-555-2671", "415-155-2671", "4155552671", "1999-2000-2001", "415-555-26711"],
+    "ipv4": ["v1.2.3.4", "256.1.1.1", "1.2.3", "1.2.3.4.5", "0.0.0.0", "section 1.2.3.4a"],
+}
+
+
+def test_every_rule_has_hits_and_near_misses():
+    assert list(HITS) == list(RULES) and list(MISSES) == list(RULES) and len(RULES) >= 12
+    assert all(HITS.values()) and all(len(texts) >= 2 for texts in MISSES.values())
+
+
+@pytest.mark.parametrize(("name", "text", "after"), [(name, *hit) for name, hits in HITS.items() for hit in hits])
+def test_a_rule_finds_what_it_is_for(name: str, text: str, after: str):
+    assert masked(text) == (after, [RULES[name].kind])
+    assert masked(after) == (after, []), "a mask is no secret"
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in MISSES.items() for text in texts])
+def test_a_near_miss_stays(name: str, text: str):
+    assert masked(text) == (text, [])
+
+
+def test_several_kinds_are_told_once_each_in_the_order_of_the_rules():
+    text = "13800138000, a@b.com, 13900139000 and 10.1.2.3"
+    assert masked(text) == ("<PHONE>, <EMAIL>, <PHONE> and <IP_ADDRESS>", ["EMAIL", "PHONE", "IP_ADDRESS"])
+
+
+def test_a_record_of_the_repair_tells_no_secret():
+    text = "a@b.com and 4111 1111 1111 1111, password: hunter2zz"
+    found = shortened(text)
+    assert found == "<EMAIL a@...> and <CREDIT_CARD 41...>, password: <SECRET hu...>"
+
+
+@pytest.mark.parametrize(
+    ("number", "good"),
+    [("79927398713", False), ("4000000000000002", True), ("378282246310005", True), ("4000000000000003", False)],
+)
+def test_luhn(number: str, good: bool):
+    """The first passes the sum and is too short for a card."""
+    assert luhn(number) is good
+
+
+def test_one_wrong_digit_is_seen_by_every_checksum():
+    """Each of the three schemes finds every single wrong digit."""
+    for check, right in (
+        (luhn, "4000000000000002"),
+        (resident_id, "11010519491231002X"),
+        (iban, "DE89370400440532013000"),
+    ):
+        assert check(right)
+        for place, sign in enumerate(right):
+            for digit in "0123456789":
+                if sign.isdigit() and digit != sign:
+                    assert not check(right[:place] + digit + right[place + 1 :]), (check, place, digit)
+
+
+def test_rows_are_masked_in_every_text_and_told():
+    row = Row(
+        id="1", source="a:1", text="", messages=(Message("user", "I am a@b.com"), Message("assistant", "Hello!")),
+        chosen="call 13800138000", rejected="no", label="x@y.com", meta={"mail": "c@d.com"},
+    )  # fmt: skip
+    plain = Row(id="2", source="a:2", text="nothing here")
+    rows, repairs, doubts = mask_rows([row, plain])
+    assert rows[1] is plain and [turn.content for turn in rows[0].messages] == ["I am <EMAIL>", "Hello!"]
+    assert (rows[0].chosen, rows[0].rejected) == ("call <PHONE>", "no")
+    assert (rows[0].label, rows[0].meta) == ("x@y.com", {"mail": "c@d.com"})
+    assert rows[0].lineage == ("personal_data",) and rows[0].id != "1"
+    assert [(one.row, one.field, one.before, one.after) for one in repairs] == [
+        (rows[0].id, "messages.0", "I am <EMAIL a@...>", "I am <EMAIL>"),
+        (rows[0].id, "chosen", "call <PHONE 13...>", "call <PHONE>"),
+    ]
+    (doubt,) = doubts
+    assert (doubt.row, doubt.source, doubt.stage, doubt.score) == (rows[0].id, "a:1", "personal_data", 0.0)
+    assert doubt.reason.endswith("masked: EMAIL, PHONE")
+    assert mask_rows(rows) == (rows, [], [])
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 50_000, "a." * 25_000, "1 " * 25_000, "1-" * 25_000, "@a" * 25_000, "-----BEGIN A " * 4_000,
+             "password: " * 5_000, "+1 (2) " * 7_000, "ab://" * 10_000, "AA11 " * 10_000],
+)  # fmt: skip
+def test_hostile_text_takes_no_time(text: str):
+    start = time.perf_counter()
+    masked(text)
+    assert time.perf_counter() - start < 2
