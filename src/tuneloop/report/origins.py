@@ -51,21 +51,25 @@ def data_section(story: Story) -> Html:
 
 
 def _funnel(story: Story, counts: Mapping[str, Any]) -> Html | None:
-    """Training rows: in, repaired, dropped by reason, kept."""
+    """Training rows: in, repaired, kept, waiting for review, dropped by reason."""
     if "in" not in counts or "kept" not in counts:
         return None
     dropped = counts.get("dropped", {})
     reasons = dropped if isinstance(dropped, Mapping) else {story.say("rows_dropped"): dropped}
     reasons = dict(sorted(((str(k), int(v)) for k, v in reasons.items() if v), key=lambda item: -item[1]))
     parts = [(story.say("rows_kept"), float(counts["kept"]), "c-tuned")]
+    waiting = int(counts.get("to review", 0))
     parts += [(reason, float(n), SHADES[i % len(SHADES)]) for i, (reason, n) in enumerate(reasons.items())]
+    bar = [*parts, (story.say("rows_to_review"), float(waiting), "c-floor")] if waiting else parts
     lines = [_count(story.say("rows_in"), counts["in"], "")]
     if counts.get("repaired"):
         lines.append(_count(story.say("rows_repaired"), counts["repaired"], ""))
     lines.append(_count(parts[0][0], int(parts[0][1]), parts[0][2]))
+    if waiting:
+        lines.append(_count(story.say("rows_to_review"), waiting, "c-floor"))
     for reason, number, style in parts[1:]:
         lines.append(_count(f"{story.say('rows_dropped')}: {reason}", int(number), style))
-    return tag("div", tag("h3", story.say("funnel")), stacked_bar(parts), tag("ul", *lines, class_="legend-list"))
+    return tag("div", tag("h3", story.say("funnel")), stacked_bar(bar), tag("ul", *lines, class_="legend-list"))
 
 
 def _splits(story: Story, counts: Mapping[str, Any]) -> Html | None:
