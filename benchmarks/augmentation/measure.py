@@ -83,7 +83,7 @@ def measure(task: Task, plan: Plan, seed: int, arm: str, cilin: dict[str, str] |
     rows, test = draw(task, plan.per_class, seed)
     test = sorted(test, key=lambda row: row.id)[: plan.test_rows]
     recipe = recipe_of(plan, seed)
-    ready = attach(recipe, plan.source, Prepared(rows, [], [], [], [], task.labels, {}))
+    ready = attach(recipe, plan.source, Prepared(rows, [], [], [], [], task.labels, {}), Path())
 
     def encode(some: Sequence[Row]) -> list[Example]:
         return encode_rows(recipe, some, ready.tokenizer, task.labels)

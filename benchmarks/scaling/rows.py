@@ -73,7 +73,7 @@ def main(job: Job) -> None:
     began = time.perf_counter()
     prepared = prepare_rows(recipe, Path(job.folder))
     seconds = {"prepare": time.perf_counter() - began}
-    ready = stations.attach(recipe, resolve(job.model), prepared)
+    ready = stations.attach(recipe, resolve(job.model), prepared, Path())
     seconds["encode"] = sum(encoding)
     data_mb = memory_mb("VmRSS")
     reader = choose_reader(network_of(ready.model), fast=True)
