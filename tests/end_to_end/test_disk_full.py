@@ -21,7 +21,9 @@ from tuneloop.train.checkpoint import check_checkpoint
 
 Models = Callable[[str], Path]
 
-ROWS = {f"data/{name}.parquet" for name in ("train", "validation", "test", "dropped", "repairs")} | {"data/report.json"}
+ROWS = {f"data/{name}.parquet" for name in ("clean", "train", "validation", "test", "dropped", "repairs")} | {
+    "data/report.json"
+}
 BEGUN = {"manifest.json", "recipe.yaml"} | ROWS
 
 # Station -> the function that writes there, the name that the planted fault is for, and the manifest's stations then.

@@ -156,6 +156,7 @@ def recipe_tree(task: str, model: Path | str, **changes: Any) -> dict[str, Any]:
         "data": {
             "train": "train.jsonl", "validation": "validation.jsonl", "test": "test.jsonl", "max_length": 64,
         },
+        "clean": {"near_duplicates": False},  # the rows here are of one pattern, many nearly alike
         "adapt": {"method": "lora", "rank": 4, "alpha": 8.0},
         "train": {
             "per_device_train_batch_size": 8, "learning_rate": 1e-2, "num_train_epochs": 1, "warmup_steps": 0,
