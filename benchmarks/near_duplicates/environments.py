@@ -36,7 +36,7 @@ PEERS: dict[str, Peer] = {
         ),
         alone=("text-dedup==0.4.0",),
     ),  # its own list wants Spark and urllib3 < 2, for other commands of it
-    "data_juicer": Peer(("py-data-juicer==1.6.1",)),
+    "data_juicer": Peer(("py-data-juicer==1.6.1", "aiohttp")),  # it imports aiohttp, and does not say so
 }  # fmt: skip
 SHARED = {"rensa_rho": "rensa"}
 """Systems that run in another one's environment."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ class Job:
 
 def main(job: Job) -> None:
     """Run the job; seconds are of the system's work alone, the peak is of the whole process and its children."""
-    texts = Path(job.texts).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    texts = texts[: job.first] if job.first else texts
+    with open(job.texts, encoding="utf-8", newline="\n") as file:
+        texts = [line.removesuffix("\n") for line in islice(file, job.first or None)]
     spent: dict[str, float] = {}
 
     @contextlib.contextmanager

@@ -106,15 +106,14 @@ def test_the_result_does_not_depend_on_workers_or_on_when_pairs_are_compared(mon
     assert pairs_of(one) == pairs_of(many) and one.clusters == many.clusters
 
 
-def test_texts_of_one_pattern_get_longer_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneloop.rows.near.candidates.ACCIDENTS", 5.0)  # as many as a far larger set would have
-    chance = random.Random(0)
-    common = "card payment to the shop number "  # a third of all shingles
-    alike = [common + "".join(chance.choices("0123456789abcdefghijk", k=32)) for _ in range(6000)]
-    vocabulary = words(500, 3)
-    plain = [" ".join(chance.choices(vocabulary, k=10)) for _ in range(6000)]
-    assert choose_bands(plain, 0.8, workers=1).rows == 5
-    assert choose_bands(alike, 0.8, workers=1).rows > 5
+def test_texts_that_meet_by_accident_get_longer_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance, vocabulary = random.Random(0), words(3000, 3)
+    plain, crowded = ([" ".join(chance.choices(vocabulary[:size], k=8)) for _ in range(3000)] for size in (3000, 30))
+    monkeypatch.setattr("tuneloop.rows.near.candidates.ACCIDENTS", 1.0)
+    rows = [choose_bands(texts, 0.8, workers=1).rows for texts in (plain, crowded)]
+    assert rows[0] == 5 < rows[1]
+    monkeypatch.setattr("tuneloop.rows.near.candidates.ACCIDENTS", 1e9)
+    assert choose_bands(crowded, 0.8, workers=1).rows == 5
 
 
 @pytest.mark.parametrize("threshold", [0.49, 1.01, 0.0, float("nan")])
