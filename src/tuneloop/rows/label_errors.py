@@ -105,9 +105,7 @@ def confident_joint(given: Ints, probabilities: Floats) -> Floats:
     sure = above[every, likely] >= 0
     joint = np.zeros((classes, classes))
     np.add.at(joint, (given[sure], likely[sure]), 1.0)
-    total = joint.sum(axis=1, keepdims=True)
-    # No sure row of a label: nothing speaks against its rows.
-    joint = np.where(total > 0, joint, np.diag(counts).astype(float))
+    # Of each label that has rows one at least is sure: the one with the largest probability of it.
     return joint * counts[:, None] / np.maximum(joint.sum(axis=1, keepdims=True), 1.0)
 
 

@@ -102,6 +102,8 @@ def count_ngrams(codes: Codes, sizes: Sequence[int]) -> Counts:
             if 0 < place < size - 1 or size == 1:
                 good &= ~blank[here]
         good &= ~ideographs if size > 2 else ~(ideographs & blanks)
+        if size == 2:
+            good &= ~(blank[:count] & blank[1 : count + 1])  # a text without a sign has no n-gram
         bucket = (mixed * _MULTIPLIER) >> np.uint64(64 - BUCKETS.bit_length() + 1)
         keys.append(codes.row[:count][good] * BUCKETS + bucket[good].astype(np.int64))
     found, times = np.unique(np.concatenate(keys), return_counts=True)

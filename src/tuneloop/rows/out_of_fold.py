@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Judge = Callable[[Any, Ints, Any], tuple[Ints, Floats]]
-"""(features to learn, their labels, features to judge) -> the labels known, and a value for each of them and each row."""
+"""(features to learn, their labels, features to judge) -> the labels known, and a value of each for each row."""
 
 FOLDS = 5
 CHINESE_ABOVE = 0.3
