@@ -189,6 +189,8 @@ def test_what_cannot_be_planted_is_told():
         plant([{"text": "a b c d", "label": "x"}] * 30, {}, tongue="en", rates=Rates().only("flipped"), seed=0)
     with pytest.raises(DataError, match="none was given"):
         plant(ROWS, {}, tongue="en", rates=Rates(), seed=0)
+    with pytest.raises(DataError, match="too few rows to give off-topic"):
+        plant(ROWS, {"few": ["a", "b"]}, tongue="en", rates=Rates(), seed=0)
     with pytest.raises(DataError, match="Too few rows"):
         plant([{"text": "a b", "label": "x"}] * 30, {}, tongue="en", rates=Rates().only("near"), seed=0)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -59,6 +61,10 @@ def test_the_short_form_measures_both_figures_and_keeps_records(tmp_path: Path, 
     assert found["cleanlab"]["pooled"]["average_precision"]["self_confidence"] == pytest.approx(
         found["average_precision"]["plausibility"]
     )
+    drawing = (results / "scores.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(drawing)
+    drawn = [int(count) for count in re.findall(r"<title>(\d+) \w+ rows", drawing)]
+    assert sum(drawn) == 420 and len(drawn) == 2 * measure.BINS
     shown = capsys.readouterr().out
     assert shown.strip() == (results / "table.md").read_text(encoding="utf-8").strip() and "made_up" in shown
     assert main(arguments) == 0 and len(read_raw(results / "raw.jsonl")) == 2, "what stands is not measured again"

@@ -43,7 +43,7 @@ def label_doubts(rows: Sequence[Row], *, seed: int = 0) -> list[Doubt]:
     judged = out_of_fold([row_text(row) for row in labelled], labels, seed=seed)
     worth, likely = plausibility(judged)
     found = []
-    for place in np.flatnonzero(suspicious(judged)):
+    for place in np.flatnonzero(suspicious(judged)).tolist():
         row, label = labelled[place], judged.labels[likely[place]]
         reason = f"label {row.label!r} is unlikely, {label!r} fits better"
         found.append(Doubt(row.id, row.source, STAGE, reason, float(worth[place]), label))
@@ -106,7 +106,7 @@ def confident_joint(given: Ints, probabilities: Floats) -> Floats:
     joint = np.zeros((classes, classes))
     np.add.at(joint, (given[sure], likely[sure]), 1.0)
     # Of each label that has rows one at least is sure: the one with the largest probability of it.
-    return joint * counts[:, None] / np.maximum(joint.sum(axis=1, keepdims=True), 1.0)
+    return np.asarray(joint * counts[:, None] / np.maximum(joint.sum(axis=1, keepdims=True), 1.0))
 
 
 def margin(given: Ints, probabilities: Floats) -> Floats:

@@ -29,8 +29,8 @@ _WORDS = {
     "où au aux ne se plus",
     "German": "der das und ist nicht ich sie mit für auf ein eine einen den dem zu von wie wir mein ihre auch noch "
     "wird bei am im seit gegen",
-    "Spanish": "el los las una es y en por para con mi su que no se lo está qué cómo pero más muy del al desde hay esta "
-    "puede",
+    "Spanish": "el los las una es y en por para con mi su que no se lo está qué cómo pero más muy del al desde hay "
+    "esta puede",
     "Italian": "il gli una è di che non per con mio sono un lo della del al questa quando come si dal ho può ci anche",
     "Portuguese": "o os uma é não em para com meu que do da dos das ao no na você está como mais muito pelo foi",
     "Dutch": "de het een is niet en van ik op voor met mijn dat deze wat hoe waar naar aan zijn wordt kan heb er ook",

@@ -63,7 +63,7 @@ class Counts:
 
     def sums(self, values: NDArray[np.float64] | Ints) -> Floats:
         """(N,) the sum of `values` (M,) over each row; 0 for a row without n-grams."""
-        return np.bincount(self.row_of(), weights=values, minlength=len(self))
+        return np.asarray(np.bincount(self.row_of(), weights=values, minlength=len(self)), dtype=np.float64)
 
 
 def codes_of(texts: Sequence[str]) -> Codes:

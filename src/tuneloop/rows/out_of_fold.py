@@ -215,7 +215,7 @@ def neighbour_votes(matrix: Any, given: Ints, classes: int, *, neighbours: int =
         weights = np.maximum(np.take_along_axis(cosine, nearest, axis=1), 0.0)
         np.add.at(votes, (np.repeat(start + inside, count), given[nearest].ravel()), weights.ravel())
     total = votes.sum(axis=1, keepdims=True)
-    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+    return np.asarray(np.divide(votes, total, out=np.zeros_like(votes), where=total > 0))
 
 
 # -- probabilities --------------------------------------------------------------------------------------------

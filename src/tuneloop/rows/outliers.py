@@ -143,7 +143,7 @@ def noise_doubts(rows: Sequence[Row], scores: NoiseScores, *, review_below: floa
     if not 0 <= review_below <= 1:
         raise RecipeError("review_below must be a share", got=str(review_below), allowed="0 to 1")
     found = []
-    for place in np.flatnonzero(scores.score < review_below):
+    for place in np.flatnonzero(scores.score < review_below).tolist():
         row, what = rows[place], "signs and scripts" if scores.by_shape[place] else "wording"
         found.append(Doubt(row.id, row.source, STAGE, f"{what} unlike the rest of the set", float(scores.score[place])))
     return found
@@ -202,7 +202,8 @@ def _means(sums: Floats, totals: Floats, typical: float) -> Floats:
     """(N,) means, drawn to their median as by `typical` more n-grams; the median itself for a row that has none."""
     some = totals > 0
     median = float(np.median(sums[some] / totals[some])) if some.any() else 0.0
-    return np.divide(sums + typical * median, totals + typical, out=np.full(len(sums), median), where=some)
+    drawn = np.divide(sums + typical * median, totals + typical, out=np.full(len(sums), median), where=some)
+    return np.asarray(drawn)
 
 
 def _counted(blocks: Blocks, readings: Sequence[_Reading]) -> Iterator[tuple[int, list[Counts]]]:
