@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.dirt.edits import HAN, joined, words_of
 from benchmarks.dirt.sentences import SENTENCES, sentences
+from tuneloop.errors import DataError
 
 Maker = Callable[[Sequence[str], str, random.Random], str]
 
@@ -144,14 +145,21 @@ def noise_rows(texts: Sequence[str], language: str, count: int, chance: random.R
         language: The set's: "en" or "zh".
         count: How many.
         chance: The source of chance.
+
+    Raises:
+        DataError: if so many different ones cannot be made.
     """
     found: dict[str, str] = {}
     taken = set(texts)
-    while len(found) < count:
+    for _ in range(1000 * count):
+        if len(found) == count:
+            return list(found.items())
         kind = list(NOISE)[len(found) % len(NOISE)]
         maker = chance.choice(NOISE[kind])
         text = maker(texts, language, chance)
         if text not in taken and text.strip():
             taken.add(text)
             found[text] = f"{kind}/{maker.__name__}"
+    if len(found) < count:
+        raise DataError("Too few different rows of noise can be made up", got=str(len(found)), allowed=str(count))
     return list(found.items())

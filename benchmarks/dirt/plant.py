@@ -16,8 +16,9 @@ from tuneloop.errors import DataError
 
 MADE_UP_ROWS = 200
 MADE_UP_STRANGERS = {
-    "rhymes": ["the cow jumped over the moon", "three mice ran after a wife", "a star up above so high"]
-}
+    "rhymes": [f"{who} {what} {where}" for who in ("the cow", "three mice", "a star", "little Ann", "the old king")
+               for what in ("jumped", "ran away", "sat down", "sang") for where in ("over the moon", "up the hill")]
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,12 +203,14 @@ def _added(
     if count["off_topic"] and not names:
         raise DataError("Off-topic rows come from another set, and none was given")
     known = set(texts)
+    shuffled = {name: chance.sample(list(others[name]), len(others[name])) for name in names}
     while len(found) < count["off_topic"]:
         name = names[len(found) % len(names)]
-        text = chance.choice(others[name])
-        if text not in known:
-            known.add(text)
-            found.append(("off_topic", name, text))
+        text = next((text for text in shuffled[name] if text not in known), None)
+        if text is None:
+            raise DataError(f"The set {name} has too few rows to give off-topic ones", got=str(len(others[name])))
+        known.add(text)
+        found.append(("off_topic", name, text))
     noisy = noise_rows(texts, tongue, count["noise"], random.Random(f"{seed}:noise"))
     found += [("noise", how, text) for text, how in noisy]
     chance = random.Random(f"{seed}:places")

@@ -87,24 +87,41 @@ def language(name: str) -> str:
     return "en" if name == "made_up" else SETS[name][0]
 
 
-WORDS = {
-    "card": "my card has not come yet|the new card is lost in the post|can I track my card|when does the card arrive",
-    "rate": "what is the exchange rate|is the rate of today good|which rate do you use abroad|the rate was wrong",
-    "fee": "why is there a fee|you charged a fee twice|is there a fee for cash|I was charged an extra fee",
-    "pin": "how do I change my pin|the pin is blocked|I forgot the pin|where can I set a pin",
+SUBJECTS = {
+    "card": "card|new card|bank card|plastic|credit card|replacement",
+    "rate": "exchange rate|rate|conversion|rate for euros|rate abroad|currency price",
+    "fee": "fee|charge|extra cost|cash fee|monthly fee|commission",
+    "pin": "pin|code|secret number|pin code|four digits|password",
 }
+STARTS = [
+    "where is my {}",
+    "why is the {} so strange",
+    "I have a question about the {}",
+    "what happened to my {}",
+    "the {} is wrong",
+    "can you check the {}",
+    "how do I change the {}",
+    "tell me more about a {}",
+    "is there a problem with my {}",
+    "I do not understand this {}",
+    "who can help me with the {}",
+    "my {} does not look right",
+    "when will the {} be ready",
+]
+OPENERS = ("", "", "", "hello", "hi there", "good morning", "excuse me", "please help", "sorry to ask again")
 TAILS = (
-    "please", "today", "again", "for my account", "in the app", "and I need help", "since last week", "at the bank",
-    "when I travel", "thank you", "as soon as possible", "on my phone",
+    "", "", "please", "today", "again", "for my account", "in the app", "and I need help", "since last week",
+    "at the bank", "when I travel", "thank you", "as soon as possible", "on my phone", "before the weekend",
 )  # fmt: skip
 
 
 def made_up(count: int, seed: int = 0) -> list[Record]:
     """Rows of a little bank of four labels, for the short form: all different."""
-    chance, rows = random.Random(f"{seed}:made up"), list[Record]()
-    pairs = [(label, start) for label, starts in WORDS.items() for start in starts.split("|")]
+    chance, rows = random.Random(f"{seed}:made up"), dict[str, Record]()
     while len(rows) < count:
-        label, start = pairs[len(rows) % len(pairs)]
-        tails = " ".join(chance.sample(TAILS, chance.choice((1, 2, 3, 3))))
-        rows = distinct([*rows, {"text": f"{start} {tails}", "label": label}])
-    return rows
+        label = list(SUBJECTS)[len(rows) % len(SUBJECTS)]
+        middle = chance.choice(STARTS).format(chance.choice(SUBJECTS[label].split("|")))
+        parts = [chance.choice(OPENERS), middle, chance.choice(TAILS), chance.choice(TAILS)]
+        text = " ".join(part for part in parts if part)
+        rows.setdefault(text, {"text": text, "label": label})
+    return list(rows.values())

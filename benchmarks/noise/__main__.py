@@ -1,4 +1,4 @@
-"""Measure the noise score and the label errors, write raw.jsonl and table.md. `--help` has the options."""
+"""Measure the noise score and the label errors, write raw.jsonl, scores.svg and table.md. `--help` has the options."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.noise.measure import FIGURES
+from benchmarks.noise.plot import histograms
 from benchmarks.noise.table import table
 from benchmarks.outcome import conclude
 from benchmarks.train_speed.raw import Record, add_raw, read_raw, standing
-from tuneloop.disk import sha256_file, sha256_json
+from tuneloop.disk import sha256_file, sha256_json, write_text
 from tuneloop.errors import TuneloopError
 from tuneloop.stations import machine_facts
 from tuneloop.terminal import err, say
@@ -64,6 +65,8 @@ def run(asked: argparse.Namespace, command: str) -> int:
             "versions": {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "jieba")}, "result": result,
         })  # fmt: skip
     found: list[Record] = [one for key, one in standing(read_raw(raw)).items() if key in keys]
+    if noise := [one for one in found if one["figure"] == "noise"]:
+        write_text(results / "scores.svg", histograms(noise))
     return conclude(results / "table.md", table(found), [])
 
 
@@ -87,7 +90,7 @@ def key_of(figure: str, name: str, seed: int, rows: int | None, *, cleanlab: boo
     folders = (ROOT / "benchmarks" / "dirt", ROOT / "benchmarks" / "noise")
     names = ("bulk", "label_errors", "ngrams", "out_of_fold", "outliers", "script")
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    files = [file for file in files if file.stem not in ("table", "__main__")]
+    files = [file for file in files if file.stem not in ("plot", "table", "__main__")]
     files += [ROOT / "src" / "tuneloop" / "rows" / f"{one}.py" for one in names]
     code = {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
     return sha256_json([figure, name, seed, rows, cleanlab, code])

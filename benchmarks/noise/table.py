@@ -20,7 +20,8 @@ def table(records: Sequence[Record]) -> str:
     noise, labels = ([one for one in records if one["figure"] == figure] for figure in ("noise", "labels"))
     if noise:
         parts += ["## Noise score", "", f"Wanted: at least {NOISE_GOAL:.0%} of the noise under 0.3, at most "
-                  f"{CLEAN_GOAL:.0%} of the clean rows.", "", *noise_lines(noise), ""]  # fmt: skip
+                  f"{CLEAN_GOAL:.0%} of the clean rows. [scores.svg](scores.svg) has the distributions.", "",
+                  *noise_lines(noise), ""]  # fmt: skip
     if labels:
         parts += ["## Label errors", "", "Average precision of finding the flipped labels. cleanlab ranks by the same "
                   "out-of-fold probabilities of the linear SVM, and once by our pooled ones; its best way is picked "

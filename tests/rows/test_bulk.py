@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tuneloop.errors import DataError
-from tuneloop.rows.bulk import MOST_STRANGERS, Bulk, fit_bulk
+from tuneloop.rows.bulk import MOST_STRANGERS, Bulk, fit_bulk, linear_scores
 
 COUNT = 20_000
 
@@ -44,9 +44,11 @@ def test_far_strangers_move_the_end_of_the_bulk_little(kind: str, share: float):
     assert (values > bulk.upper_quantile(both, 0.025)).mean() == pytest.approx(0.025, abs=0.012)
 
 
-def test_more_strangers_than_a_tenth_are_part_of_the_set():
+def test_a_quarter_of_the_set_is_no_stranger_to_it():
     both = np.concatenate([drawn("normal"), np.full(COUNT // 3, 90.0)])
-    assert fit_bulk(both).strangers == MOST_STRANGERS
+    assert fit_bulk(both).strangers < 0.01
+    both = np.concatenate([drawn("normal"), np.full(COUNT // 7, 90.0)])
+    assert fit_bulk(both).strangers <= MOST_STRANGERS
 
 
 def test_normal_scores_keep_the_order_and_the_sign():
@@ -57,10 +59,19 @@ def test_normal_scores_keep_the_order_and_the_sign():
 def test_equal_values_have_a_bulk_and_the_floor_is_its_scale():
     bulk = fit_bulk(np.ones(100), floor=0.3)
     assert bulk.median == 1 and bulk.strangers == 0 and np.isfinite(bulk.normal_scores(np.array([1.0, 2.0]))).all()
-    assert bulk.scale >= 0.3 / 1.175**3
+    assert bulk.scale == pytest.approx(0.3 / 1.174987**bulk.power)
+
+
+def test_linear_scores_keep_distances_at_the_scale_of_the_upper_part():
+    values = np.concatenate([np.zeros(800), np.full(200, 4.0), [8.0]])
+    scores = linear_scores(values, floor=0.5)
+    assert scores[0] == 0 and scores[900] == pytest.approx(1.174987) and scores[-1] == 2 * scores[900]
+    assert linear_scores(values, floor=16.0)[-1] == pytest.approx(1.174987 / 2)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")]])
 def test_what_has_no_bulk_is_refused(values: list[float]):
     with pytest.raises(DataError, match="finite"):
         fit_bulk(np.array(values))
+    with pytest.raises(DataError, match="finite"):
+        linear_scores(np.array(values), floor=1.0)

@@ -8,7 +8,6 @@ from benchmarks.dirt.plant import Rates, dirty_set
 
 from tuneloop.errors import ShapeError
 from tuneloop.records import Row
-from tuneloop.rows import label_errors
 from tuneloop.rows.label_errors import confident_joint, label_doubts, margin, plausibility, suspicious
 from tuneloop.rows.out_of_fold import OutOfFold
 
@@ -45,10 +44,10 @@ def test_the_confident_joint_is_the_papers(rows: int, classes: int):
     np.testing.assert_allclose(joint.sum(axis=1), np.bincount(given, minlength=classes))
 
 
-def test_a_label_without_sure_rows_keeps_them_and_one_without_rows_is_never_likely():
+def test_a_label_that_no_row_has_is_never_likely():
     probabilities = np.array([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2], [0.1, 0.2, 0.7]])
     joint = confident_joint(np.array([0, 0, 1]), probabilities)
-    assert joint.tolist() == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert joint.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_the_margin_is_the_papers():
@@ -56,45 +55,46 @@ def test_the_margin_is_the_papers():
     np.testing.assert_allclose(margin(np.array([0, 1]), probabilities), [0.2, -0.5])
 
 
-def judged(
-    given: list[int], probabilities: list[list[float]], votes: list[list[float]], **changes: object
-) -> OutOfFold:
-    parts = {"judged": np.ones(len(given), bool)} | changes
-    names = [chr(97 + place) for place in range(len(probabilities[0]))]
-    return OutOfFold(names, np.array(given), np.array(probabilities), np.array(votes), **parts)  # type: ignore[arg-type]
+def judged(given: list[int], pooled: list[list[float]], known: list[bool] | None = None) -> OutOfFold:
+    names, shares = [chr(97 + place) for place in range(len(pooled[0]))], np.array(pooled)
+    return OutOfFold(names, np.array(given), shares, shares, np.array(known or [True] * len(given)))
 
 
-def test_plausibility_is_the_definition():
-    one = judged([0, 1], [[0.6, 0.3, 0.1], [0.8, 0.15, 0.05]], [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    worth, likely = plausibility(one)
-    weight, smooth = label_errors.VOTES, label_errors.SMOOTHING
-    for row, given in enumerate([0, 1]):
-        mixed = [
-            p ** (1 - weight) * ((q + smooth / 3) / (1 + smooth)) ** weight
-            for p, q in zip(one.probabilities[row], one.votes[row], strict=True)
-        ]
-        best = max(value for place, value in enumerate(mixed) if place != given)
-        assert worth[row] == pytest.approx(mixed[given] / (mixed[given] + best))
-        assert mixed[likely[row]] == best
-    assert worth[0] > 0.5 > worth[1]
+def test_plausibility_is_the_pooled_probability_of_the_label_beside_the_best_other_one():
+    worth, likely = plausibility(judged([0, 1, 2], [[0.6, 0.3, 0.1], [0.8, 0.15, 0.05], [0.0, 1.0, 0.0]]))
+    assert worth.tolist() == [0.6, 0.15, 0.0] and likely.tolist() == [1, 0, 1]
 
 
-def test_rows_that_cannot_be_judged_are_plausible_and_zero_is_no_fault():
-    one = judged([0, 1], [[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]], judged=np.array([True, False]))
-    worth, likely = plausibility(one)
-    assert worth[0] < 1e-6 and worth[1] == 1.0 and likely.tolist() == [1, 0]
+def test_rows_that_cannot_be_judged_are_plausible():
+    one = judged([0, 1], [[0.1, 0.9], [1.0, 0.0]], [True, False])
+    assert plausibility(one)[0].tolist() == [0.1, 1.0]
+    assert suspicious(one).tolist()[1] is False
 
 
-def test_as_many_rows_are_doubted_as_the_joint_has_off_its_diagonal_and_none_that_is_plausible():
+def test_as_many_rows_are_doubted_as_the_joint_has_off_its_diagonal_and_none_whose_label_leads():
     given, probabilities = drawn(300, 5)
-    one = OutOfFold(list("abcde"), given, probabilities, np.zeros((300, 5)), np.ones(300, bool))
+    one = OutOfFold(list("abcde"), given, probabilities, probabilities, np.ones(300, bool))
     worth, _ = plausibility(one)
     joint = confident_joint(given, probabilities)
     wrong = round(joint.sum() - np.trace(joint))
-    found = suspicious(one, worth)
-    assert 0 < found.sum() <= wrong and worth[found].max() < 0.5
-    assert worth[found].max() <= worth[~found].min()
-    assert not suspicious(one, np.full(300, 0.6)).any()
+    found = suspicious(one)
+    assert 0 < found.sum() <= wrong
+    assert (probabilities.argmax(axis=1)[found] != given[found]).all()
+    behind = probabilities.argmax(axis=1) != given
+    assert worth[found].max() <= worth[behind & ~found].min()
+
+
+CLEANLAB = [[10, 0, 0, 0], [0, 7, 2, 0], [2, 0, 9, 0], [0, 2, 0, 8]]
+"""cleanlab 2.9.0, count.compute_confident_joint(calibrate=True): the same, rounded to whole numbers."""
+
+
+def test_the_confident_joint_is_cleanlabs_up_to_its_rounding():
+    chance = np.random.default_rng(11)
+    given = np.concatenate([np.arange(4), chance.integers(0, 4, 36)])
+    logits = chance.normal(size=(40, 4)) + 1.5 * np.eye(4)[given]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.abs(confident_joint(given, shares) - CLEANLAB).max() < 1
+    np.testing.assert_allclose(margin(given, shares)[:2] / 2 + 0.5, [0.643846, 0.592495], atol=1e-6)
 
 
 def test_planted_flips_are_found_and_the_right_label_is_suggested():
@@ -104,7 +104,7 @@ def test_planted_flips_are_found_and_the_right_label_is_suggested():
     planted = {one.line - 1: one.before["label"] for one in dirty.planted if one.before}
     assert len(planted) == 15
     told = {int(one.row): one.suggestion for one in found}
-    assert sum(told.get(place) == label for place, label in planted.items()) >= 14
+    assert sum(told.get(place) == label for place, label in planted.items()) >= 12
     assert len(told.keys() - planted.keys()) <= 3 and list(told) == sorted(told)
     assert all(one.stage == "label_errors" and 0 <= one.score < 0.5 for one in found)
     assert all(f"label {rows[int(one.row)].label!r} is unlikely" in one.reason for one in found)

@@ -33,13 +33,13 @@ def test_another_language_of_the_same_script_is_doubted_mostly(language: str):
     foreign = sentences(language)
     found = language_doubts(rows(*ENGLISH * 3, *foreign))
     assert all(int(one.row) >= 3 * len(ENGLISH) for one in found), "an English row was doubted"
-    assert len(found) >= 0.6 * len(foreign)
+    assert len(found) >= 0.5 * len(foreign)
     assert sum(NAMES[language] in one.reason for one in found) >= 0.8 * len(found)
     assert all(0 <= one.score < 0.5 for one in found)
 
 
-def test_a_set_in_two_languages_has_none_to_differ_from():
-    assert language_doubts(rows(*ENGLISH, *sentences("fr"))) == []
+def test_a_set_in_three_languages_has_none_to_differ_from():
+    assert language_doubts(rows(*ENGLISH, *sentences("fr"), *sentences("es"))) == []
 
 
 def test_a_loanword_is_no_other_language():

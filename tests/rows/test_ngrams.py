@@ -20,7 +20,7 @@ def plain(text: str, sizes: tuple[int, ...]) -> Counter[str]:
         for start in range(len(padded) - size + 1):
             window = padded[start : start + size]
             han = any(sign in "国好" for sign in window)
-            if " " in window[1:-1] or window == " " or (han and (size > 2 or " " in window)):
+            if " " in window[1:-1] or not window.strip() or (han and (size > 2 or " " in window)):
                 continue
             found[window] += 1
     return found

@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 
 from tuneloop.errors import DataError, RecipeError, ShapeError
 from tuneloop.rows.out_of_fold import (
-    UNKNOWN,
+    Judge,
     assign_folds,
+    by_folds,
     chinese_share,
-    decision_values,
     features,
     fitted_temperature,
+    linear_svm,
     log_softmax,
+    naive_bayes,
     neighbour_votes,
     out_of_fold,
+    pool,
     softmax,
 )
 
@@ -45,19 +48,20 @@ def test_folds_follow_the_seed():
 def test_clean_rows_are_told_right_and_shares_sum_to_one():
     found = out_of_fold(TEXTS, LABELS)
     assert found.labels == sorted(set(LABELS)) and found.judged.all()
-    assert (found.probabilities.argmax(axis=1) == found.given).mean() > 0.95
-    for shares in (found.probabilities, found.votes):
+    assert (found.pooled.argmax(axis=1) == found.given).mean() > 0.95
+    for shares in (found.classifier, found.pooled):
         np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
 
 
-def test_a_row_never_teaches_the_classifier_that_judges_it():
-    """Flip one label: the row's own decision values stay as they were, to the last bit of the other folds."""
+@pytest.mark.parametrize("judge", [linear_svm(0), naive_bayes])
+def test_a_row_never_teaches_the_judge_that_judges_it(judge: Judge):
+    """Flip one label: what is said of its fold stays as it was, to the last bit; what is said of the others moves."""
     matrix = features(TEXTS)
     given_ = np.unique(LABELS, return_inverse=True)[1]
     fold = assign_folds(given_, 5, 0)
     flipped = given_.copy()
     flipped[7] = (given_[7] + 1) % 4
-    before, after = (decision_values(matrix, one, fold, 4, 0) for one in (given_, flipped))
+    before, after = (by_folds(judge, matrix, one, fold, 4) for one in (given_, flipped))
     same = fold == fold[7]
     assert np.array_equal(before[same], after[same]) and not np.array_equal(before[~same], after[~same])
 
@@ -66,14 +70,38 @@ def test_labels_with_fewer_rows_than_folds_are_judged_and_lone_ones_are_not():
     texts = [*TEXTS, "mortgage for a house", "mortgage on a house", "pension plan"]
     found = out_of_fold(texts, [*LABELS, "loan", "loan", "pension"])
     assert found.judged[:-1].all() and not found.judged[-1]
-    assert found.probabilities.shape == (163, 6) and np.isfinite(found.probabilities).all()
-    assert found.votes[160].argmax() == found.labels.index("loan")
+    assert found.pooled.shape == (163, 6) and np.isfinite(found.pooled).all() and (found.pooled >= 0).all()
+    assert found.pooled[160].argmax() == found.labels.index("loan")
 
 
-def test_a_fold_that_leaves_one_label_says_nothing_against_a_row():
-    matrix = features(["a b", "b c", "c d", "d e"])
-    values = decision_values(matrix, np.array([0, 0, 0, 1]), np.array([0, 0, 0, 1]), 2, 0)
-    assert values[3].tolist() == [0.0, UNKNOWN] and values[0].tolist() == [UNKNOWN, 0.0]
+def test_a_fold_that_leaves_one_label_says_nothing_and_an_unknown_label_is_the_least_likely():
+    matrix = features(["aa bb", "bb cc", "cc dd", "dd ee", "ee ff", "ff gg"])
+    values = by_folds(linear_svm(0), matrix, np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 0, 1, 1]), 2)
+    assert values.tolist() == np.zeros((6, 2)).tolist()
+    values = by_folds(linear_svm(0), matrix, np.array([0, 0, 1, 1, 0, 2]), np.array([0, 1, 0, 1, 0, 1]), 3)
+    assert (values[[1, 3, 5], 2] == values[[1, 3, 5]][:, :2].min(axis=1) - 1).all()
+    assert (values[[0, 2, 4]] != 0).all()
+
+
+def test_a_pool_has_no_more_loss_than_its_best_judge_and_leaves_out_the_useless():
+    chance = np.random.default_rng(2)
+    labels = chance.integers(0, 3, 600)
+
+    def judge(strength: float) -> np.ndarray:
+        return log_softmax(chance.normal(size=(600, 3)) + strength * np.eye(3)[labels])
+
+    def loss(shares: np.ndarray) -> float:
+        return -float(np.log(shares[np.arange(600), labels]).mean())
+
+    good, fair, none = judge(2.0), judge(1.5), judge(0.0)
+    both = pool([good, fair], labels)
+    assert loss(both) < min(loss(np.exp(good)), loss(np.exp(fair))) - 0.05
+    assert loss(pool([good, fair, none], labels)) == pytest.approx(loss(both), abs=0.01)
+    np.testing.assert_allclose(both.sum(axis=1), 1)
+    # The slopes that the fit follows are those of the loss: at its end no weight can be moved for the better.
+    for step in (0.97, 1.03):
+        moved = np.exp(log_softmax(np.log(both) + (step - 1) * good))
+        assert loss(moved) >= loss(both) - 1e-6
 
 
 def test_the_temperature_is_that_of_least_loss():

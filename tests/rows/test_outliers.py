@@ -19,6 +19,7 @@ from tuneloop.rows.outliers import (
     AT_MEDIAN,
     DICTIONARY_ROWS,
     FEWEST_ROWS,
+    TYPICAL,
     NoiseScores,
     blocks_of,
     calibrated,
@@ -30,6 +31,8 @@ from tuneloop.rows.outliers import (
 )
 
 CLEAN = [row["text"] for row in made_up(400)]
+APART = list({"".join(sorted(text.split())): text for text in CLEAN}.values())
+"""No two with the same words: these would be as surprising as each other, and chance would say which is trusted."""
 
 
 def grams(text: str) -> Counter[str]:
@@ -44,12 +47,14 @@ def surprises(texts: list[str], refits: int) -> list[float]:
     counted = [grams(text) for text in texts]
     trusted = set(range(len(texts)))
     for refit in range(refits + 1):
-        values = []
+        sums = []
         for row, mine in enumerate(counted):
             others = trusted - {row}
             known = Counter(gram for other in others for gram in counted[other])
             weights = [times * math.log((len(others) + 1) / (known[gram] + 0.5)) for gram, times in mine.items()]
-            values.append(sum(weights) / sum(mine.values()))
+            sums.append((sum(weights), sum(mine.values())))
+        median = float(np.median([one / total for one, total in sums]))
+        values = [(one + 3 * median) / (total + 3) for one, total in sums]
         if refit < refits:
             end = np.quantile(values, 0.9)
             trusted = {row for row, value in enumerate(values) if value <= end}
@@ -59,18 +64,19 @@ def surprises(texts: list[str], refits: int) -> list[float]:
 @pytest.mark.parametrize("refits", [0, 1, 2])
 def test_the_surprise_is_the_definition(monkeypatch: pytest.MonkeyPatch, refits: int):
     monkeypatch.setattr(outliers, "REFITS", refits)
-    texts = [*CLEAN[:70], "zzz qqq", "xkcd xkcd"]
+    texts = [*APART[:70], "zzz qqq", "xkcd xkcd"]
     monkeypatch.setattr(outliers, "dictionary_pairs", lambda: np.zeros(outliers.BUCKETS))
     # Two n-grams may share a bucket, hence the tolerance.
     np.testing.assert_allclose(noise_scores(texts).wording, surprises(texts, refits), atol=0.02)
 
 
-def test_a_row_never_speaks_for_itself():
-    """A row's own n-grams count nothing: alone with them it is as surprising as if nobody had ever seen them."""
-    texts = [*CLEAN[:80], "zyx wvu"]
-    found = noise_scores(texts)
-    unseen = math.log((72 + 1) / 0.5)  # 81 rows, a tenth mistrusted (nine, it among them)
-    assert found.wording[-1] == pytest.approx(unseen, abs=0.15)
+def test_a_row_never_speaks_for_itself(monkeypatch: pytest.MonkeyPatch):
+    """A row's own n-grams count nothing, even where it is trusted: they are as rare as if nobody had ever seen them."""
+    monkeypatch.setattr(outliers, "REFITS", 0)
+    monkeypatch.setattr(outliers, "TYPICAL", 0.0)
+    monkeypatch.setattr(outliers, "dictionary_pairs", lambda: np.zeros(outliers.BUCKETS))
+    found = noise_scores([*CLEAN[:80], "xqzj"])
+    assert found.wording[-1] == pytest.approx(math.log(81 / 0.5), abs=0.01)
     assert found.wording[-1] == found.wording.max()
 
 
@@ -83,7 +89,8 @@ def test_digits_count_as_one_digit_and_case_and_width_do_not_count():
 def test_pairs_that_the_dictionary_knows_are_less_surprising():
     base = ["今天天气很好我们去公园", "明天会不会下雨呢请告诉我"] * 40
     known, unknown = noise_scores([*base, "葡萄", "萄葡"]).wording[-2:]
-    assert unknown - known == pytest.approx(math.log((DICTIONARY_ROWS + 0.5) / 0.5), abs=0.02)
+    one_of_four = 1 / (1 + TYPICAL)
+    assert unknown - known == pytest.approx(one_of_four * math.log((DICTIONARY_ROWS + 0.5) / 0.5), abs=0.02)
     assert 0.02 < dictionary_pairs().mean() < 0.2
 
 
@@ -111,7 +118,7 @@ def test_planted_noise_falls_under_the_line_and_clean_rows_do_not(share: float):
     chance.shuffle(order)
     under = np.empty(len(texts), bool)
     under[order] = noise_scores([texts[place] for place in order]).score < 0.3
-    assert under[: len(CLEAN)].mean() <= 0.05
+    assert under[: len(CLEAN)].mean() <= 0.08  # made-up rows: a few phrases, in a small set
     assert not noise or under[len(CLEAN) :].mean() >= 0.85
 
 

@@ -1,4 +1,4 @@
-"""Every rule with what it finds and what only looks like it. All numbers are made up, or are the standards' examples."""
+"""Every rule with what it finds and what only looks like it. All numbers are made up, or the standards' examples."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ MISSES = {
     "resident_id": ["110105194912310021", "11010519491331002X", "9" * 18, "211010519491231002X", "a11010519491231002X"],
     "credit_card": ["4111 1111 1111 1112", "1111111111111111", "5555555555555555", "order 20231231235959", "0" * 16],
     "chinese_mobile": ["12800138000", "1380013800", "138001380001", "1.13800138000", "2013800138000"],
-    "chinese_landline": ["010-6234567", "10-62345678", "2020-12345678"],
+    "chinese_landline": ["010-623456", "10-62345678", "2020-12345678"],
     "international_phone": ["+5", "5+44", "+1 2", "1 + 234 567", "+12.5"],
     "american_phone": ["115-555-2671", "415-155-2671", "4155552671", "1999-2000-2001", "415-555-26711"],
     "ipv4": ["v1.2.3.4", "256.1.1.1", "1.2.3", "1.2.3.4.5", "0.0.0.0", "section 1.2.3.4a"],

@@ -4,9 +4,9 @@ The bulk's upper half is taken for a power of a half-normal, which spans light a
 
     value = median + scale * z ** power        z: the normal score of the value's rank within the bulk
 
-Both follow from two quantiles of the middle (upper tail 25 % and 10 %), once the strangers are taken off. Their share is
-what lies beyond the bulk's 99 % quantile in excess of the 1 % that belongs there; the quantiles are those of the bulk,
-so the share is put in and the fit repeated until it stands still.
+Both follow from two quantiles of the middle (the bulk's upper 30 % and 12 %), where few strangers reach. Their share is
+what lies beyond the bulk's 99 % quantile in excess of the 1 % that belongs there; as the quantiles are those of the
+bulk, the share is put in and the fit repeated until it stands still.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from tuneloop.errors import DataError
 Floats = NDArray[np.float64]
 
 MOST_STRANGERS = 0.10
-NEAR, FAR, END = (0.25, 0.674490), (0.10, 1.281552), (0.01, 2.326348)
+FIRST_GUESS = 0.05
+"""Share of strangers to begin with. From 0, a tenth of strangers would be taken for the bulk's own tail."""
+NEAR, FAR, END = (0.30, 0.524401), (0.12, 1.174987), (0.01, 2.326348)
 """Upper tails of the bulk and their normal scores: the two that are fitted, and the one beyond which is counted."""
-POWERS = (0.5, 3.0)
+POWERS = (0.5, 2.0)
 """Least and largest power: 1 is a normal bulk, about 1.3 an exponential one."""
-_ROUNDS = 50
+_ROUNDS = 60
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,50 @@ class Bulk:
         return _upper(values, self.strangers, tail)
 
 
-def fit_bulk(values: Floats, *, floor: float = 1e-6) -> Bulk:
+def fit_bulk(values: Floats, *, floor: float = 1e-3) -> Bulk:
     """Find the bulk of (N,) values of which more is worse.
 
     Args:
         values: Finite, at least one.
-        floor: Least scale, in the values' unit; where most values are equal there is none to be measured.
+        floor: Least distance of the bulk's upper 12 % from its median, in the values' unit, > 0.
 
     Raises:
         DataError: if there is no value, or one is not finite.
     """
-    if not len(values) or not np.isfinite(values).all():
-        raise DataError("A bulk needs values, all of them finite", got=f"{len(values)} values")
-    ordered = np.sort(values)
-    found = Bulk(0.0, 1.0, 1.0, 0.0)
+    ordered = _ordered(values)
+    found = _fitted(ordered, FIRST_GUESS, floor)
     for _ in range(_ROUNDS):
-        found = _fitted(ordered, found.strangers, floor)
         end = found.median + found.scale * END[1] ** found.power
         beyond = 1 - np.searchsorted(ordered, end, side="right") / len(ordered)
-        share = min(max((float(beyond) - END[0]) / (1 - END[0]), found.strangers), MOST_STRANGERS)
-        if share - found.strangers < 1e-4:
-            break
-        found = Bulk(found.median, found.scale, found.power, share)
+        share = min(max((float(beyond) - END[0]) / (1 - END[0]), 0.0), MOST_STRANGERS)
+        if abs(share - found.strangers) < 1e-4:
+            return _fitted(ordered, share, floor)
+        found = _fitted(ordered, (found.strangers + share) / 2, floor)  # half of the way: no swinging to and fro
     return found
+
+
+def linear_scores(values: Floats, *, floor: float) -> Floats:
+    """Distance from the median, at the scale where the upper 12 % of the bulk has its normal score.
+
+    For values that are nearly all the same but for some that are far off: they have no middle to fit a tail to.
+
+    Args:
+        values: (N,) finite, at least one.
+        floor: Least distance of the bulk's upper 12 % from its median, in the values' unit, > 0.
+
+    Raises:
+        DataError: if there is no value, or one is not finite.
+    """
+    ordered = _ordered(values)
+    median = float(np.median(ordered))
+    far = max(_upper(ordered, FIRST_GUESS, FAR[0]) - median, floor)
+    return np.asarray((values - median) / far * FAR[1])
+
+
+def _ordered(values: Floats) -> Floats:
+    if not len(values) or not np.isfinite(values).all():
+        raise DataError("A bulk needs values, all of them finite", got=f"{len(values)} values")
+    return np.sort(values)
 
 
 def _fitted(ordered: Floats, strangers: float, floor: float) -> Bulk:

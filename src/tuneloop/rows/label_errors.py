@@ -43,7 +43,7 @@ def label_doubts(rows: Sequence[Row], *, seed: int = 0) -> list[Doubt]:
     judged = out_of_fold([row_text(row) for row in labelled], labels, seed=seed)
     worth, likely = plausibility(judged)
     found = []
-    for place in np.flatnonzero(suspicious(judged)):
+    for place in np.flatnonzero(suspicious(judged)).tolist():
         row, label = labelled[place], judged.labels[likely[place]]
         reason = f"label {row.label!r} is unlikely, {label!r} fits better"
         found.append(Doubt(row.id, row.source, STAGE, reason, float(worth[place]), label))
@@ -105,10 +105,8 @@ def confident_joint(given: Ints, probabilities: Floats) -> Floats:
     sure = above[every, likely] >= 0
     joint = np.zeros((classes, classes))
     np.add.at(joint, (given[sure], likely[sure]), 1.0)
-    total = joint.sum(axis=1, keepdims=True)
-    # No sure row of a label: nothing speaks against its rows.
-    joint = np.where(total > 0, joint, np.diag(counts).astype(float))
-    return joint * counts[:, None] / np.maximum(joint.sum(axis=1, keepdims=True), 1.0)
+    # Of each label that has rows one at least is sure: the one with the largest probability of it.
+    return np.asarray(joint * counts[:, None] / np.maximum(joint.sum(axis=1, keepdims=True), 1.0))
 
 
 def margin(given: Ints, probabilities: Floats) -> Floats:

@@ -41,7 +41,7 @@ def length_doubts(rows: Sequence[Row], *, deviations: float = 5.0) -> list[Doubt
     deviation = max(NORMAL * float(np.median(np.abs(logs - median))), LEAST_DEVIATION)
     away = (logs - median) / deviation
     usual, found = round(float(np.expm1(median))), list[Doubt]()
-    for place in np.flatnonzero(np.abs(away) > deviations):
+    for place in np.flatnonzero(np.abs(away) > deviations).tolist():
         length = int(lengths[place])
         if away[place] > 0 and length < SHORTEST_LONG:
             continue

@@ -63,7 +63,7 @@ class Counts:
 
     def sums(self, values: NDArray[np.float64] | Ints) -> Floats:
         """(N,) the sum of `values` (M,) over each row; 0 for a row without n-grams."""
-        return np.bincount(self.row_of(), weights=values, minlength=len(self))
+        return np.asarray(np.bincount(self.row_of(), weights=values, minlength=len(self)), dtype=np.float64)
 
 
 def codes_of(texts: Sequence[str]) -> Codes:
@@ -102,6 +102,8 @@ def count_ngrams(codes: Codes, sizes: Sequence[int]) -> Counts:
             if 0 < place < size - 1 or size == 1:
                 good &= ~blank[here]
         good &= ~ideographs if size > 2 else ~(ideographs & blanks)
+        if size == 2:
+            good &= ~(blank[:count] & blank[1 : count + 1])  # a text without a sign has no n-gram
         bucket = (mixed * _MULTIPLIER) >> np.uint64(64 - BUCKETS.bit_length() + 1)
         keys.append(codes.row[:count][good] * BUCKETS + bucket[good].astype(np.int64))
     found, times = np.unique(np.concatenate(keys), return_counts=True)

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Judge = Callable[[Any, Ints, Any], tuple[Ints, Floats]]
-"""(features to learn, their labels, features to judge) -> the labels known, and a value for each of them and each row."""
+"""(features to learn, their labels, features to judge) -> the labels known, and a value of each for each row."""
 
 FOLDS = 5
 CHINESE_ABOVE = 0.3
@@ -215,7 +215,7 @@ def neighbour_votes(matrix: Any, given: Ints, classes: int, *, neighbours: int =
         weights = np.maximum(np.take_along_axis(cosine, nearest, axis=1), 0.0)
         np.add.at(votes, (np.repeat(start + inside, count), given[nearest].ravel()), weights.ravel())
     total = votes.sum(axis=1, keepdims=True)
-    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+    return np.asarray(np.divide(votes, total, out=np.zeros_like(votes), where=total > 0))
 
 
 # -- probabilities --------------------------------------------------------------------------------------------
