@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SHIPPED = ["banking77", "reasoning", "zh_intent"]
 NAMES = ["banking77", "customer_service", "reasoning", "zh_intent"]
-SPEEDS = {"generation", "label_scoring", "noise", "scaling", "train_speed"}  # no recipe makes them; tests/benchmarks has theirs
+SPEEDS = {
+    "generation",
+    "label_scoring",
+    "noise",
+    "scaling",
+    "train_speed",
+}  # made by no recipe; tests/benchmarks has theirs
 MODELS = ["floor", "encoder", "untuned", "tuned"]
 
 
