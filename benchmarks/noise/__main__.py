@@ -26,6 +26,10 @@ from tuneloop.terminal import err, say
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "noise"
 SHORT_ROWS = 400
+MODULES = {
+    "noise": ("bulk", "ngrams", "outliers", "script", "texts"), "labels": ("label_errors", "ngrams", "out_of_fold"),
+}  # fmt: skip
+"""Of tuneloop.rows: what a figure is measured of."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,10 +92,9 @@ def key_of(figure: str, name: str, seed: int, rows: int | None, *, cleanlab: boo
         cleanlab: Whether it is asked too.
     """
     folders = (ROOT / "benchmarks" / "dirt", ROOT / "benchmarks" / "noise")
-    names = ("bulk", "label_errors", "ngrams", "out_of_fold", "outliers", "script")
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
     files = [file for file in files if file.stem not in ("plot", "table", "__main__")]
-    files += [ROOT / "src" / "tuneloop" / "rows" / f"{one}.py" for one in names]
+    files += [ROOT / "src" / "tuneloop" / "rows" / f"{one}.py" for one in MODULES[figure]]
     code = {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
     return sha256_json([figure, name, seed, rows, cleanlab, code])
 

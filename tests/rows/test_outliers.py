@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuneloop.errors import RecipeError
-from tuneloop.records import Message, Row
+from tuneloop.records import Row
 from tuneloop.rows import outliers
 from tuneloop.rows.bulk import fit_bulk
 from tuneloop.rows.outliers import (
@@ -21,13 +21,11 @@ from tuneloop.rows.outliers import (
     FEWEST_ROWS,
     TYPICAL,
     NoiseScores,
-    blocks_of,
     calibrated,
     dictionary_pairs,
     noise_doubts,
     noise_scores,
     noise_scores_of_blocks,
-    row_text,
 )
 
 CLEAN = [row["text"] for row in made_up(400)]
@@ -104,11 +102,6 @@ def test_block_by_block_is_the_same_as_all_at_once(size: int):
         assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
 
 
-def test_blocks_give_every_text_once_in_order(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(outliers, "ROWS_AT_ONCE", 7)
-    assert [text for block in blocks_of(CLEAN[:20]) for text in block] == CLEAN[:20]
-
-
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.1])
 def test_planted_noise_falls_under_the_line_and_clean_rows_do_not(share: float):
     chance = random.Random(3)
@@ -165,12 +158,6 @@ def test_the_doubts_are_the_rows_under_the_line_in_order():
 def test_a_line_that_is_no_share_is_refused(line: float):
     with pytest.raises(RecipeError, match="0 to 1"):
         noise_doubts([], NoiseScores(*(np.zeros(0) for _ in range(3)), np.zeros(0, bool)), review_below=line)
-
-
-def test_all_that_a_row_says_is_read():
-    talk = (Message("user", "a"), Message("assistant", "b"))
-    assert row_text(Row(id="", source="", messages=talk, chosen="c", rejected="d")) == "a\nb\nc\nd"
-    assert row_text(Row(id="", source="", text="t", messages=talk)) == "t"
 
 
 def test_strangers_do_not_vouch_for_each_other():

@@ -20,7 +20,7 @@ import numpy as np
 from tuneloop.errors import ShapeError
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.out_of_fold import Bools, Floats, Ints, OutOfFold, out_of_fold
-from tuneloop.rows.outliers import row_text
+from tuneloop.rows.texts import row_text
 
 STAGE = "label_errors"
 FEWEST_ROWS = 20

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tuneloop.records import Doubt, Row
-from tuneloop.rows.outliers import row_text
 from tuneloop.rows.script import letters_by_script
+from tuneloop.rows.texts import row_text
 
 STAGE = "language"
 LEAST_LETTERS = 4

@@ -8,7 +8,7 @@ import numpy as np
 
 from tuneloop.errors import RecipeError
 from tuneloop.records import Doubt, Row
-from tuneloop.rows.outliers import row_text
+from tuneloop.rows.texts import row_text
 
 STAGE = "lengths"
 LEAST_DEVIATION = 0.25

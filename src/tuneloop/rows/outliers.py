@@ -46,9 +46,10 @@ from tuneloop.rows.bulk import fit_bulk, linear_scores
 from tuneloop.rows.clean import normalised
 from tuneloop.rows.ngrams import BUCKETS, CodePoints, Codes, Counts, Floats, codes_of, count_ngrams
 from tuneloop.rows.script import kind_of_sign
+from tuneloop.rows.texts import blocks_of
 
 Blocks = Callable[[], Iterable[Sequence[str]]]
-"""Gives the texts of a set from the start, in order, some thousand at a time; it is read several times."""
+"""Gives the texts of a set from the start, in order, as `blocks_of` does; it is asked several times."""
 Bools = NDArray[np.bool_]
 
 SIZES = (2, 3, 4)
@@ -61,7 +62,6 @@ AT_MEDIAN, AT_END, END_TAIL = 0.7, 0.3, 0.025
 TYPICAL = 3.0
 LEAST_WORDING, LEAST_SHAPE = 0.2, 1.6
 """Nats from the median that the bulk's upper 12 % is taken to have at least: smaller differences mean nothing."""
-ROWS_AT_ONCE = 4096
 STAGE = "outliers"
 
 
@@ -95,7 +95,7 @@ def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
     """The noise scores of a set that need not fit into memory; the same as of all its texts at once.
 
     Args:
-        blocks: Gives the texts from the start; read six times.
+        blocks: Gives the texts from the start; asked seven times, so memory is that of a block and of the scores.
     """
     rows = sum(len(texts) for texts in blocks())
     if rows < FEWEST_ROWS:
@@ -149,20 +149,6 @@ def noise_doubts(rows: Sequence[Row], scores: NoiseScores, *, review_below: floa
     return found
 
 
-def row_text(row: Row) -> str:
-    """What stage 3 reads of a row: its text, or all its messages and answers, a line each."""
-    if row.text:
-        return row.text
-    answers = [answer for answer in (row.chosen, row.rejected) if answer]
-    return "\n".join([*(message.content for message in row.messages), *answers])
-
-
-def blocks_of(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The texts, ROWS_AT_ONCE at a time."""
-    for start in range(0, len(texts), ROWS_AT_ONCE):
-        yield texts[start : start + ROWS_AT_ONCE]
-
-
 # -- surprise -------------------------------------------------------------------------------------------------
 
 _Reading = Callable[[Codes], Codes]
@@ -174,7 +160,7 @@ def _document_frequencies(blocks: Blocks, readings: Sequence[_Reading], trusted:
     for start, counts in _counted(blocks, readings):
         for table, one, trust in zip(tables, counts, trusted, strict=True):
             weight = trust[start : start + len(one)][one.row_of()]
-            table += np.bincount(one.bucket, weights=weight, minlength=BUCKETS)
+            np.add.at(table, one.bucket, weight)
     return tables
 
 

@@ -1,0 +1,32 @@
+"""What stage 3 reads of rows: one text each, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tuneloop.records import Row
+
+ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 500_000
+"""A block ends at whichever comes first; a longer text is a block of its own."""
+
+
+def row_text(row: Row) -> str:
+    """A row's text, or all its messages and answers, a line each."""
+    if row.text:
+        return row.text
+    answers = [answer for answer in (row.chosen, row.rejected) if answer]
+    return "\n".join([*(message.content for message in row.messages), *answers])
+
+
+def blocks_of(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts in order, as many at a time as memory allows."""
+    block: list[str] = []
+    characters = 0
+    for text in texts:
+        if block and (len(block) == ROWS_AT_ONCE or characters + len(text) > CHARACTERS_AT_ONCE):
+            yield block
+            block, characters = [], 0
+        block.append(text)
+        characters += len(text)
+    if block:
+        yield block
