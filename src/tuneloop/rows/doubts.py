@@ -24,7 +24,8 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
     """
     found = doubts_of_conflicts(rows, conflicts)
     if clean.outliers is not None:
-        from tuneloop.rows.outliers import noise_doubts, noise_scores, row_text
+        from tuneloop.rows.outliers import noise_doubts, noise_scores
+        from tuneloop.rows.texts import row_text
 
         scores = noise_scores([row_text(row) for row in rows])
         found += noise_doubts(rows, scores, review_below=clean.outliers.review_below)

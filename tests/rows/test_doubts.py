@@ -1,0 +1,50 @@
+"""Which stages doubt rows: each only where the recipe asks for it, all on the shipped rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tuneloop
+from tuneloop.recipe import Clean, Outliers, load_recipe
+from tuneloop.rows.doubts import doubts_of
+from tuneloop.rows.prepare import Prepared, prepare_rows
+
+SHIPPED = Path(tuneloop.__file__).parent / "templates" / "customer_service" / "recipe.yaml"
+STAGES = {
+    "outliers": Clean(outliers=Outliers()),
+    "label_errors": Clean(label_errors=True),
+    "lengths": Clean(lengths=True),
+    "language": Clean(language=True),
+}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Prepared:
+    return prepare_rows(load_recipe(SHIPPED), SHIPPED.parent)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_doubts_rows_where_the_recipe_asks_for_it(shipped: Prepared, stage: str):
+    found = doubts_of(shipped.clean, [], clean=STAGES[stage], seed=1)
+    assert {doubt.stage for doubt in found} == {stage}
+    assert {doubt.row for doubt in found} < {row.id for row in shipped.clean}
+
+
+def test_no_stage_doubts_anything_by_itself(shipped: Prepared):
+    assert doubts_of(shipped.clean, [], clean=Clean(), seed=1) == []
+
+
+def test_a_threshold_of_nothing_doubts_nothing(shipped: Prepared):
+    assert doubts_of(shipped.clean, [], clean=Clean(outliers=Outliers(review_below=0.0)), seed=1) == []
+
+
+def test_personal_data_is_masked_told_and_waits():
+    recipe = load_recipe(SHIPPED, ["clean.personal_data=true"])
+    prepared = prepare_rows(recipe, SHIPPED.parent)
+    masked = [repair for repair in prepared.repairs if repair.stage == "personal_data"]
+    counts = prepared.report["counts"]["train"]
+    assert counts["in"] == counts["kept"] + sum(counts["dropped"].values()) + counts["to review"]
+    assert counts["to review"] == prepared.report["doubts"].get("personal_data", 0)
+    assert len(masked) >= counts["to review"]
