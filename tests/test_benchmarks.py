@@ -21,7 +21,7 @@ SPEEDS = {
     "noise",
     "scaling",
     "train_speed",
-}  # made by no recipe; tests/benchmarks has theirs
+}  # by no recipe; tests/benchmarks has theirs
 MODELS = ["floor", "encoder", "untuned", "tuned"]
 
 
