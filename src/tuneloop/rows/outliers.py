@@ -11,12 +11,12 @@ counted (Chinese, Japanese, Korean: 2), and the row's *surprise* is the mean TF-
 The wording of a short row is thereby judged as if it went on for TYPICAL n-grams more, all of them ordinary: two rare
 characters say less than ten. The shape has no such term.
 
-n and df(g) count the other rows, never the row itself: taking its own part out of both is leave-one-out in closed
-form. They count trusted rows only: after a first pass over all rows, the tenth with the most surprise is left out of
-the statistics and everything is counted again, twice (concentration steps as in Rousseeuw & Van Driessen 1999, "A fast
-algorithm for the minimum covariance determinant estimator", section 2), so that noisy rows do not vouch for each
-other. prior(g) is DICTIONARY_ROWS for a pair of Chinese characters that jieba's dictionary has in a word, else 0: names
-that stand in one row alone are no noise, characters that no word has side by side are.
+n and df(g) count the other rows (of a large set a sample of them), never the row itself: taking its own part out of
+both is leave-one-out in closed form. They count trusted rows only: after a first pass over all rows, the tenth with the
+most surprise is left out of the statistics and everything is counted again, twice (concentration steps as in Rousseeuw
+& Van Driessen 1999, "A fast algorithm for the minimum covariance determinant estimator", section 2), so that noisy rows
+do not vouch for each other. prior(g) is DICTIONARY_ROWS for a pair of Chinese characters that jieba's dictionary has in
+a word, else 0: names that stand in one row alone are no noise, characters that no word has side by side are.
 
 Each surprise becomes a normal score within the bulk of its set (bulk.py: the wording by a fitted tail, the shape, which
 hardly differs in many sets, on a straight scale), the larger of the two counts, and the result is mapped by a logistic
@@ -54,6 +54,8 @@ Bools = NDArray[np.bool_]
 
 SIZES = (2, 3, 4)
 DICTIONARY_ROWS = 3.0
+STATISTICS_ROWS = 50_000
+"""A larger set is counted on every second row, or third, and so on; every row is scored."""
 MISTRUSTED = 0.10
 REFITS = 2
 FEWEST_ROWS = 50
@@ -95,21 +97,28 @@ def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
     """The noise scores of a set that need not fit into memory; the same as of all its texts at once.
 
     Args:
-        blocks: Gives the texts from the start; asked seven times, so memory is that of a block and of the scores.
+        blocks: Gives the texts from the start; asked seven times.
     """
     rows = sum(len(texts) for texts in blocks())
     if rows < FEWEST_ROWS:
         same = np.zeros(rows)
         return NoiseScores(same + AT_MEDIAN, same, same, np.zeros(rows, bool))
+    step = -(-rows // STATISTICS_ROWS)
+
+    def some() -> Iterator[Sequence[str]]:
+        return _every(blocks(), step)
+
     readings = (_wording, _shape)
-    trusted = [np.ones(rows, bool) for _ in readings]
-    surprise = [np.zeros(rows) for _ in readings]
-    for refit in range(REFITS + 1):
-        tables = _document_frequencies(blocks, readings, trusted)
-        surprise = _surprises(blocks, readings, tables, trusted)
-        if refit < REFITS:
-            trusted = [values <= np.quantile(values, 1 - MISTRUSTED) for values in surprise]
-    wording, shape = surprise
+    trusted = [np.ones(len(range(0, rows, step)), bool) for _ in readings]
+    tables = _document_frequencies(some, readings, trusted)
+    for _ in range(REFITS):
+        surprise = _surprises(some, readings, tables, trusted)
+        trusted = [values <= np.quantile(values, 1 - MISTRUSTED) for values in surprise]
+        tables = _document_frequencies(some, readings, trusted)
+    counted = [np.zeros(rows, bool) for _ in readings]
+    for whole, trust in zip(counted, trusted, strict=True):
+        whole[::step] = trust
+    wording, shape = _surprises(blocks, readings, tables, counted)
     by_wording = fit_bulk(wording, floor=LEAST_WORDING).normal_scores(wording)
     by_shape = linear_scores(shape, floor=LEAST_SHAPE)
     return NoiseScores(calibrated(np.maximum(by_wording, by_shape)), wording, shape, by_shape > by_wording)
@@ -147,6 +156,14 @@ def noise_doubts(rows: Sequence[Row], scores: NoiseScores, *, review_below: floa
         row, what = rows[place], "signs and scripts" if scores.by_shape[place] else "wording"
         found.append(Doubt(row.id, row.source, STAGE, f"{what} unlike the rest of the set", float(scores.score[place])))
     return found
+
+
+def _every(blocks: Iterable[Sequence[str]], step: int) -> Iterator[Sequence[str]]:
+    """Every `step`th text of all blocks, the first one among them."""
+    start = 0
+    for texts in blocks:
+        yield texts[-start % step :: step]
+        start += len(texts)
 
 
 # -- surprise -------------------------------------------------------------------------------------------------
