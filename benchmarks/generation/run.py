@@ -8,7 +8,6 @@ are kept too, as token ids, so that a later session can compare them.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import json
 import subprocess
@@ -20,14 +19,15 @@ from typing import Any
 
 from benchmarks.generation.systems import REFERENCE, Job, System, load, write_job
 from benchmarks.generation.ties import TIE, difference
+from benchmarks.session import Session
 from benchmarks.train_speed.environments import ROOT
-from benchmarks.train_speed.raw import Record, add_raw, read_raw, standing, withdraw
+from benchmarks.train_speed.raw import Record, read_raw, withdraw
 from benchmarks.train_speed.run import environment
 from benchmarks.train_speed.watch import versions
 from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.model.cache import settings_sha256, weights_sha256
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import say, warn
+from tuneloop.terminal import say
 
 MODES = {"whole budget": False, "stop tokens": True}
 """Whether the model's end tokens end an answer."""
@@ -65,7 +65,7 @@ class Plan:
     command: str
 
 
-class Bench:
+class Bench(Session):
     """One session of measuring.
 
     Args:
@@ -73,8 +73,8 @@ class Bench:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.new_faults = plan, list[str]()
-        self.session = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        super().__init__(plan.raw)
+        self.plan = plan
         weights = weights_sha256(plan.model) + settings_sha256(plan.model)
         self.sha256 = {"model": weights, "prompts": sha256_file(plan.prompts)}
 
@@ -83,7 +83,7 @@ class Bench:
         for mode in MODES:
             for turn in range(self.plan.repeats):
                 for system in self.plan.systems:
-                    if self.key(system, mode, turn) not in standing(read_raw(self.plan.raw)):
+                    if not self.stands(self.key(system, mode, turn)):
                         self._measure(system, mode, turn)
                 self._compare(mode)
         return self.new_faults
@@ -97,7 +97,7 @@ class Bench:
     def records(self) -> list[Record]:
         """The records in force of this plan's settings, whatever session made them."""
         wanted = {self.key(system, mode, turn) for system, mode, turn in self._all()}
-        return [one for key, one in standing(read_raw(self.plan.raw)).items() if key in wanted]
+        return self.in_force(wanted)
 
     def _all(self) -> Iterator[tuple[System, str, int]]:
         for mode in MODES:
@@ -116,8 +116,9 @@ class Bench:
         }  # fmt: skip
         result = plan.work / "result.json"
         job = Job(system, str(plan.model), str(plan.prompts), plan.budget, MODES[mode], str(result))
+        called = f"{mode}, {system.name}"
         if fault := answer(job, plan.work / "job.json", plan.threads):
-            self._fault(record | {"withdrawn": f"failed: {fault}"})
+            self.keep(called, record | {"withdrawn": f"failed: {fault}"})
             return
         found = json.loads(result.read_text(encoding="utf-8"))
         tokens = found.pop("tokens")
@@ -126,19 +127,8 @@ class Bench:
             record["tokens"] = tokens
         before = [one for one in self.records() if (one["mode"], one["system"]) == (mode, system.name)]
         if before and before[0]["answers_sha256"] != record["answers_sha256"]:
-            self._fault(
-                record | {"withdrawn": f"round {turn + 1} gives other tokens than round {before[0]['round'] + 1}"}
-            )
-            return
-        add_raw(plan.raw, record)
-
-    def _fault(self, record: Record) -> None:
-        add_raw(self.plan.raw, record)
-        self._tell(f"{record['mode']}, {record['system']}: {record['withdrawn']}")
-
-    def _tell(self, fault: str) -> None:
-        self.new_faults.append(fault)
-        warn(fault)
+            record["withdrawn"] = f"round {turn + 1} gives other tokens than round {before[0]['round'] + 1}"
+        self.keep(called, record)
 
     def _compare(self, mode: str) -> None:
         """Withdraw our records of this mode where our tokens are not the reference's, up to ties."""
@@ -149,7 +139,7 @@ class Bench:
             if (one["mode"], one["system"]) == (mode, OURS):
                 withdraw(self.plan.raw, one["key"], "; ".join(told["faults"]))
         for fault in told["faults"]:
-            self._tell(f"{mode}: {fault}")
+            self.tell(f"{mode}: {fault}")
 
 
 def answer(job: Job, path: Path, threads: int) -> str:

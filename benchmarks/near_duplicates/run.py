@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import shutil
@@ -16,11 +15,12 @@ from benchmarks.near_duplicates.environments import packages_of, python_of
 from benchmarks.near_duplicates.inputs import Pair, Texts, pairs_of, true_pairs, write_texts
 from benchmarks.near_duplicates.process import Job, write_job
 from benchmarks.near_duplicates.systems import joined
+from benchmarks.session import Session
 from benchmarks.train_speed.environments import ROOT, NotInstallable
-from benchmarks.train_speed.raw import Record, add_raw, read_raw, standing
+from benchmarks.train_speed.raw import Record
 from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import say, warn
+from tuneloop.terminal import say
 
 SPEED = {"tuneloop": 1.0, "rensa": 1.0, "rensa_rho": 1.0, "datasketch": 0.1, "text_dedup": 0.1}
 """Systems whose speed is measured -> the share of the texts that they get; the slow ones are extrapolated linearly."""
@@ -79,7 +79,7 @@ class Plan:
     command: str
 
 
-class Bench:
+class Bench(Session):
     """One session of measuring.
 
     Args:
@@ -87,8 +87,8 @@ class Bench:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.new_faults = plan, list[str]()
-        self.session = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        super().__init__(plan.raw)
+        self.plan = plan
         self.sets = {given.name: given for given in (plan.speed, *plan.quality)}
         self.files = {name: write_texts(plan.work / "texts", given) for name, given in self.sets.items()}
         self.sha256 = {name: sha256_file(path) for name, path in self.files.items()}
@@ -118,13 +118,13 @@ class Bench:
     def records(self) -> list[Record]:
         """The records in force of this plan, whatever session made them."""
         wanted = {self.key(point, turn) for turn in range(self.plan.repeats) for point in self.points(turn)}
-        return [one for key, one in standing(read_raw(self.plan.raw)).items() if key in wanted]
+        return self.in_force(wanted)
 
     def run(self) -> list[str]:
         """Run all that does not stand yet; gives what went wrong."""
         for turn in range(self.plan.repeats):
             for point in self.points(turn):
-                if self.key(point, turn) not in standing(read_raw(self.plan.raw)):
+                if not self.stands(self.key(point, turn)):
                     self._measure(point, turn)
         return self.new_faults
 
@@ -149,9 +149,7 @@ class Bench:
             told = [f"failed: {reason}"]
         if told:
             record["withdrawn"] = "; ".join(told)
-            self.new_faults.append(f"{name}: {record['withdrawn']}")
-            warn(self.new_faults[-1])
-        add_raw(self.plan.raw, record)
+        self.keep(name, record)
 
     def _quality(self, point: Point, clusters: Sequence[Sequence[int]]) -> dict[str, Any]:
         """How the clusters fare: against the pairs of the truth, and on the planted twins above the threshold."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import statistics
 import sys
@@ -12,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scaling import lengths, rows
+from benchmarks.session import Session
 from benchmarks.train_speed.environments import ROOT
 from benchmarks.train_speed.floor import limit_seconds, step_flops
 from benchmarks.train_speed.job import Job
-from benchmarks.train_speed.raw import Record, add_raw, read_raw, standing
+from benchmarks.train_speed.raw import Record
 from benchmarks.train_speed.run import Failed, environment, result_of
 from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.model.cache import settings_sha256, weights_sha256
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import say, warn
+from tuneloop.terminal import say
 
 FLAT = 0.10
 """How far the largest figure may be above the smallest."""
@@ -60,7 +60,7 @@ class Plan:
     command: str
 
 
-class Bench:
+class Bench(Session):
     """One session of measuring.
 
     Args:
@@ -68,8 +68,8 @@ class Bench:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.new_faults = plan, list[str]()
-        self.session = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        super().__init__(plan.raw)
+        self.plan = plan
         self.config: dict[str, Any] = json.loads((plan.model / "config.json").read_text(encoding="utf-8"))
         folders = ("examples", "loss", "model", "rows", "train")
         files = sorted(file for name in folders for file in (ROOT / "src" / "tuneloop" / name).glob("*.py"))
@@ -89,13 +89,13 @@ class Bench:
     def records(self) -> list[Record]:
         """The records in force of this plan, whatever session made them."""
         wanted = {self.key(*point, turn) for turn in range(self.plan.repeats) for point in self.points()}
-        return [one for key, one in standing(read_raw(self.plan.raw)).items() if key in wanted]
+        return self.in_force(wanted)
 
     def run(self) -> list[str]:
         """Run all that does not stand yet; gives what went wrong."""
         for turn in range(self.plan.repeats):
             for kind, size in self.points():
-                if self.key(kind, size, turn) not in standing(read_raw(self.plan.raw)):
+                if not self.stands(self.key(kind, size, turn)):
                     self._measure(kind, size, turn)
         return self.new_faults
 
@@ -110,10 +110,7 @@ class Bench:
             record |= self._length(size, rates) if kind == "length" else self._rows(size, rates)
         except Failed as reason:
             record["withdrawn"] = f"failed: {reason}"
-        if "withdrawn" in record:
-            self.new_faults.append(f"{kind} {size:,}, round {turn + 1}: {record['withdrawn']}")
-            warn(self.new_faults[-1])
-        add_raw(self.plan.raw, record)
+        self.keep(f"{kind} {size:,}, round {turn + 1}", record)
 
     def _length(self, size: int, rates: Mapping[str, float]) -> Record:
         """A run over documents of one length: its figures, and why it does not count."""

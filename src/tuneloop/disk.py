@@ -109,6 +109,20 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Clear away what a killed process left in `folder` of an atomic write: it never got its final name.
+
+    One that was killed between the two renames of `atomic_folder` left the older folder under another name alone: it
+    gets its own back.
+    """
+    for aside in folder.glob(".*.old"):
+        home = folder / aside.name[1:].rsplit(".", 2)[0]
+        if not home.exists():
+            os.replace(aside, home)
+    for path in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneloop.disk import exclusive, read_json, sha256_json
+from tuneloop.disk import exclusive, read_json, sha256_json, sweep
 from tuneloop.errors import RecipeError, RunError, TuneloopError
 from tuneloop.recipe import Recipe, load_recipe
+from tuneloop.review.store import load_decisions
 from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RUNS, RunFolder, open_run
@@ -80,12 +81,13 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
     settings, home = load_recipe(recipe, overrides), Path(recipe).resolve().parent
     folder = RunFolder(RUNS / settings.name)
     with claim(folder):
-        key = data_key(settings, home, folder)
+        decisions = load_decisions(folder.data)
+        key = data_key(settings, home, decisions)
         if rows_stand(folder, key):
             say("rows: unchanged, kept")
         else:
             _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
-            prepared, seconds = timed_prepare(settings, home, folder)
+            prepared, seconds = timed_prepare(settings, home, decisions)
             data_station(folder, settings, prepared, key, seconds)
             folder.save_recipe(settings)
     return folder
@@ -177,7 +179,8 @@ def claim(folder: RunFolder) -> Iterator[None]:
     fresh = not folder.path.exists()
     try:
         with exclusive(folder.path):
-            _sweep(folder)
+            for inside in (folder.path, folder.checkpoints):
+                sweep(inside)
             yield
     except BaseException:
         if fresh and {p.name for p in folder.path.glob("*")} <= {".lock"}:
@@ -185,28 +188,14 @@ def claim(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _sweep(folder: RunFolder) -> None:
-    """Take away what a killed process was writing: it never got its final name.
-
-    One that was killed between the two renames of a folder left the old folder, with people's decisions in it, under
-    another name alone: it gets its own back.
-    """
-    for old in folder.path.glob(".*.old"):
-        home = folder.path / old.name[1:].rsplit(".", 2)[0]
-        if not home.exists():
-            old.replace(home)
-    for inside in (folder.path, folder.checkpoints):
-        for path in [*inside.glob(".*.tmp"), *inside.glob(".*.old")]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite: bool) -> Plan:
     """The station of rows if stale, after everything cheap was checked and the base model found."""
     from tuneloop.model.source import resolve
 
-    key = data_key(recipe, home, folder)
+    decisions = load_decisions(folder.data)  # once: rows and key must be of the same ones
+    key = data_key(recipe, home, decisions)
     stale = not rows_stand(folder, key)
-    prepared, seconds = timed_prepare(recipe, home, folder) if stale else (load_rows(folder), 0.0)
+    prepared, seconds = timed_prepare(recipe, home, decisions) if stale else (load_rows(folder), 0.0)
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     check_fits(recipe, source)
     keys = later_keys(recipe, key, source, home)

@@ -218,7 +218,7 @@ class Recipe(Section):
 def _clean_or_off(value: Any) -> Any:
     """`clean: off` (YAML reads it as false) switches every stage off."""
     if value is False:
-        return Clean(repair_json=False, repair_encoding=False, exact_duplicates=False, near_duplicates=None)
+        return Clean.model_validate(dict.fromkeys(Clean.model_fields, False))
     return value
 
 

@@ -61,6 +61,11 @@ class Row:
         return replace(changed, id=content_id(changed))
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The row's labels: none, one or several."""
+        return self.label if isinstance(self.label, tuple) else () if self.label is None else (self.label,)
+
+    @property
     def question(self) -> str:
         """What the row asks: the text, or the last user message."""
         if self.text:

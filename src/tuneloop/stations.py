@@ -20,8 +20,7 @@ from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
-from tuneloop.review.log import decisions_key
-from tuneloop.review.store import load_decisions
+from tuneloop.review.log import Decision, decisions_key
 from tuneloop.rows.prepare import Prepared, inputs_key, load_prepared, prepare_rows, save_prepared
 from tuneloop.runs import RunFolder
 from tuneloop.terminal import say, warn
@@ -44,9 +43,9 @@ class Keys:
     evaluate: str
 
 
-def data_key(recipe: Recipe, home: Path, run: RunFolder) -> str:
+def data_key(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> str:
     """Hash of the input files, the sections that shape the rows, people's decisions, the seed, the code's version."""
-    decided = decisions_key(load_decisions(run.data))  # "" where nobody decided anything
+    decided = decisions_key(decisions)  # "" where nobody decided anything
     parts = [recipe.data.model_dump(exclude={"source"}), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
     return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
 
@@ -397,8 +396,8 @@ def load_rows(run: RunFolder) -> Prepared:
     return load_prepared(run)
 
 
-def timed_prepare(recipe: Recipe, home: Path, run: RunFolder) -> tuple[Prepared, float]:
-    """Read, split and clean the recipe's rows, by the decisions in the run's queue; with the seconds it took."""
+def timed_prepare(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> tuple[Prepared, float]:
+    """Read, split and clean the recipe's rows, by what people decided; with the seconds it took."""
     began = time.monotonic()
-    prepared = prepare_rows(recipe, home, load_decisions(run.data))
+    prepared = prepare_rows(recipe, home, decisions)
     return prepared, time.monotonic() - began

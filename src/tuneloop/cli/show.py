@@ -139,12 +139,13 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     """Print `count` training rows as the model will see them: trained tokens green, masked ones grey."""
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.source import resolve
+    from tuneloop.review.store import load_decisions
     from tuneloop.rows.locate import expand_variables
     from tuneloop.runs import RUNS
     from tuneloop.stations import encode_rows, timed_prepare
 
     recipe, home = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
-    prepared, _ = timed_prepare(recipe, home, RunFolder(RUNS / recipe.name))
+    prepared, _ = timed_prepare(recipe, home, load_decisions(RunFolder(RUNS / recipe.name).data))
     tokenizer = load_tokenizer(
         resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     )

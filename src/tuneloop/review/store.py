@@ -249,7 +249,7 @@ def _seen(
     twins: list[tuple[str, str, str]] = []
     labels: Counter[str] = Counter()
     for row in rows:
-        labels.update(row.label if isinstance(row.label, tuple) else () if row.label is None else (row.label,))
+        labels.update(row.labels)
         if row.id in wanted:
             shown.append(row)
         if row.source in named:

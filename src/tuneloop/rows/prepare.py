@@ -153,7 +153,7 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     labels: list[str] = []
     warnings = _warnings(sides, splits, leaked, recipe)
     if recipe.task.type == "classification":
-        labels = sorted({label for row in train for label in labels_of(row)})
+        labels = sorted({label for row in train for label in row.labels})
         _refuse_one_class(labels, train)
         warnings += unknown_labels(sides, labels)
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
@@ -164,11 +164,6 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
 def _share(given: str | float) -> float:
     assert isinstance(given, float)  # a path gave a reading
     return given
-
-
-def labels_of(row: Row) -> tuple[str, ...]:
-    """A row's labels, none, one or several."""
-    return row.label if isinstance(row.label, tuple) else () if row.label is None else (row.label,)
 
 
 # -- checks ---------------------------------------------------------------------------------------------------
@@ -207,8 +202,8 @@ def unknown_labels(sides: dict[Split, list[Row]], labels: list[str]) -> list[str
     warnings: list[str] = []
     held_out: tuple[Split, ...] = ("validation", "test")
     for split in held_out:
-        unknown = Counter(label for row in sides[split] for label in labels_of(row) if label not in known)
-        rows = sum(any(label not in known for label in labels_of(row)) for row in sides[split])
+        unknown = Counter(label for row in sides[split] for label in row.labels if label not in known)
+        rows = sum(any(label not in known for label in row.labels) for row in sides[split])
         if rows > len(sides[split]) / 2:
             trained = ", ".join(map(repr, labels[:8])) + (", ..." if len(labels) > 8 else "")
             raise DataError(
@@ -243,12 +238,12 @@ def _warnings(sides: dict[Split, list[Row]], splits: Splits, leaked: list[Droppe
     if recipe.task.type == "classification":
         labels: dict[str, set[tuple[str, ...]]] = defaultdict(set)
         for row in sides["train"]:
-            labels[normalised(raw_key(row))].add(labels_of(row))
+            labels[normalised(raw_key(row))].add(row.labels)
         torn = sum(len(found) > 1 for found in labels.values())
         if torn:
             warnings.append(f"conflicting labels: {torn} texts of train stand there under more than one label (kept)")
         return warnings
-    told = Counter(label for row in sides["train"] for label in labels_of(row))
+    told = Counter(label for row in sides["train"] for label in row.labels)
     if set(told) == {"true", "false"}:
         warnings.append(
             f"{told['false']} of {len(sides['train'])} training rows are labelled false, and are learnt like "
@@ -299,7 +294,7 @@ def _report(
 
 def label_counts(rows: Iterable[Row]) -> dict[str, int]:
     """Label -> rows, the most frequent first."""
-    return dict(Counter(label for row in rows for label in labels_of(row)).most_common())
+    return dict(Counter(label for row in rows for label in row.labels).most_common())
 
 
 def lengths(characters: Sequence[int]) -> dict[str, int]:
