@@ -17,15 +17,10 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from tuneloop.errors import RecipeError
-from tuneloop.sections import Drawn, Section
+from tuneloop.sections import Clean, Drawn, Section
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Metric = Literal["accuracy", "macro_f1", "micro_f1", "exact_match", "bleu", "rouge_l", "think"]
-
-
-def _none_if_off(value: Any) -> Any:
-    """`near_duplicates: off` (YAML reads it as false) switches a stage off, as null does."""
-    return None if value is False else value
 
 
 class Task(Section):
@@ -73,48 +68,6 @@ class Data(Section):
     """R1 reasoning in the answers: train on it, remove it, or put an empty, untrained block before answers."""
     source: str = ""
     """Where the rows can be had, in words; shown when a file is missing, and in the report."""
-
-
-class NearDuplicates(Section):
-    """Rows that say nearly the same as another one."""
-
-    threshold: float = Field(default=0.85, ge=0.5, le=1.0)
-    """Jaccard similarity of two rows' character n-grams from which they say the same; the best row stays."""
-
-
-class Outliers(Section):
-    """Rows that do not look like the rest of their set."""
-
-    review_below: float = Field(default=0.3, ge=0.0, le=1.0)
-    """TF-IDF noise score below which a row waits for a person; about 2.5 % of a clean set score below 0.3."""
-
-
-class Clean(Section):
-    """The cleaning stages; each can be switched off."""
-
-    repair_json: bool = True
-    """Mend JSON lines that do not parse (cut off, single quotes, trailing commas, ...)."""
-    repair_encoding: bool = True
-    """Mend mojibake and control characters."""
-    exact_duplicates: bool = True
-    """Drop rows whose normalised content stands earlier in the training rows."""
-    near_duplicates: Annotated[
-        NearDuplicates | None,
-        BeforeValidator(_none_if_off, json_schema_input_type=NearDuplicates | Literal[False] | None),
-    ] = NearDuplicates()
-    """Drop rows that say nearly what a better one says; those whose labels contradict each other go to review."""
-    personal_data: bool = False
-    """Mask secrets and personal data by rule (<EMAIL>, <PHONE>, ...); the rows go to review."""
-    outliers: Annotated[
-        Outliers | None, BeforeValidator(_none_if_off, json_schema_input_type=Outliers | Literal[False] | None)
-    ] = None
-    """Send rows that do not look like the rest to review: gibberish, template remains, another language."""
-    label_errors: bool = False
-    """Send rows to review whose label neither a classifier that left them out nor their nearest rows would give."""
-    lengths: bool = False
-    """Send rows to review that are far longer or shorter than the rest."""
-    language: bool = False
-    """Send rows to review that are in another language or script than the rest."""
 
 
 class Adapt(Section):

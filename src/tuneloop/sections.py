@@ -1,10 +1,10 @@
-"""What every section of the recipe is made of, and the sections of `augment` that are drawn anew each epoch."""
+"""What every section of the recipe is made of, and the sections of the rows: `clean` and `augment`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Kind = Literal["keyboard", "ocr", "homophone", "pinyin", "shape"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -16,6 +16,53 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def _none_if_off(value: Any) -> Any:
+    """`near_duplicates: off` (YAML reads it as false) switches a stage off, as null does."""
+    return None if value is False else value
+
+
+class NearDuplicates(Section):
+    """Rows that say nearly the same as another one."""
+
+    threshold: float = Field(default=0.85, ge=0.5, le=1.0)
+    """Jaccard similarity of two rows' character n-grams from which they say the same; the best row stays."""
+
+
+class Outliers(Section):
+    """Rows that do not look like the rest of their set."""
+
+    review_below: float = Field(default=0.3, ge=0.0, le=1.0)
+    """TF-IDF noise score below which a row waits for a person; about 2.5 % of a clean set score below 0.3."""
+
+
+class Clean(Section):
+    """The cleaning stages; each can be switched off."""
+
+    repair_json: bool = True
+    """Mend JSON lines that do not parse (cut off, single quotes, trailing commas, ...)."""
+    repair_encoding: bool = True
+    """Mend mojibake and control characters."""
+    exact_duplicates: bool = True
+    """Drop rows whose normalised content stands earlier in the training rows."""
+    near_duplicates: Annotated[
+        NearDuplicates | None,
+        BeforeValidator(_none_if_off, json_schema_input_type=NearDuplicates | Literal[False] | None),
+    ] = NearDuplicates()
+    """Drop rows that say nearly what a better one says; those whose labels contradict each other go to review."""
+    personal_data: bool = False
+    """Mask secrets and personal data by rule (<EMAIL>, <PHONE>, ...); the rows go to review."""
+    outliers: Annotated[
+        Outliers | None, BeforeValidator(_none_if_off, json_schema_input_type=Outliers | Literal[False] | None)
+    ] = None
+    """Send rows that do not look like the rest to review: gibberish, template remains, another language."""
+    label_errors: bool = False
+    """Send rows to review whose label neither a classifier that left them out nor their nearest rows would give."""
+    lengths: bool = False
+    """Send rows to review that are far longer or shorter than the rest."""
+    language: bool = False
+    """Send rows to review that are in another language or script than the rest."""
 
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]

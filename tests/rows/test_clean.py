@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.rows.conftest import Read, Write
 
-from tuneloop.recipe import Clean
 from tuneloop.records import Row
 from tuneloop.rows.clean import CLEANERS, Cleaned, clean_rows, content_key, mended_text, normalised, row_json
+from tuneloop.sections import Clean
 
 Clean3 = Callable[..., Cleaned]
 

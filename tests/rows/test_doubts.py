@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import tuneloop
-from tuneloop.recipe import Clean, Outliers, load_recipe
+from tuneloop.recipe import load_recipe
 from tuneloop.rows.doubts import doubts_of
 from tuneloop.rows.prepare import Prepared, prepare_rows
+from tuneloop.sections import Clean, Outliers
 
 SHIPPED = Path(tuneloop.__file__).parent / "templates" / "customer_service" / "recipe.yaml"
 STAGES = {

@@ -9,10 +9,10 @@ import pytest
 from tests.rows.conftest import Read, Write
 
 from tuneloop.errors import DataError, TuneloopError
-from tuneloop.recipe import Clean
 from tuneloop.records import Row
 from tuneloop.rows.clean import clean_rows
 from tuneloop.rows.files import DEPTH, JSON_LINE, plain
+from tuneloop.sections import Clean
 
 GOOD = {"text": "good", "label": "a"}
 

@@ -11,10 +11,11 @@ import pytest
 from tests.rows.conftest import Write
 
 from tuneloop.errors import DataError, RunError
-from tuneloop.recipe import Clean, Recipe
+from tuneloop.recipe import Recipe
 from tuneloop.rows.files import Record
 from tuneloop.rows.prepare import inputs_key, lengths, load_prepared, prepare_rows, save_prepared
 from tuneloop.runs import RunFolder
+from tuneloop.sections import Clean
 
 Recipes = Callable[..., Recipe]
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuneloop.recipe import Clean
 from tuneloop.records import BadRow, Dropped, Message, Repair, Row, Split, row_json
 from tuneloop.rows.cut_off import open_at_end
 from tuneloop.rows.files import JSON_LINE
 from tuneloop.rows.read import source_place
+from tuneloop.sections import Clean
 
 Item = Row | BadRow | Dropped
 Parse = Callable[[Any, str], Row | BadRow]

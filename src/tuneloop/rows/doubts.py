@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tuneloop.recipe import Clean
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.contradictions import doubts_of_conflicts
 from tuneloop.rows.near_duplicates import LabelConflict
+from tuneloop.sections import Clean
 
 
 def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int) -> list[Doubt]:
