@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tuneloop"
 LAYERS = [
     "errors",
     "records pick disk terminal memory sections",
-    "recipe",
+    "recipe shelf",
     "runs",
     "review",
     "rows",
@@ -31,7 +31,7 @@ LAYERS = [
     "cli",
 ]
 RANK = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
-LIGHT = {"errors", "sections", "records", "pick", "disk", "terminal", "recipe", "runs", "review", "rows"}
+LIGHT = {"errors", "sections", "shelf", "records", "pick", "disk", "terminal", "recipe", "runs", "review", "rows"}
 HEAVY = {"torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers"}
 
 

@@ -87,7 +87,7 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
             say("rows: unchanged, kept")
         else:
             _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
-            prepared, seconds = timed_prepare(settings, home, decisions)
+            prepared, seconds = timed_prepare(settings, home, decisions, folder, key)
             data_station(folder, settings, prepared, key, seconds)
             folder.save_recipe(settings)
     return folder
@@ -195,7 +195,7 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     decisions = load_decisions(folder.data)  # once: rows and key must be of the same ones
     key = data_key(recipe, home, decisions)
     stale = not rows_stand(folder, key)
-    prepared, seconds = timed_prepare(recipe, home, decisions) if stale else (load_rows(folder), 0.0)
+    prepared, seconds = timed_prepare(recipe, home, decisions, folder, key) if stale else (load_rows(folder), 0.0)
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     check_fits(recipe, source)
     keys = later_keys(recipe, key, source, home)

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from tuneloop.errors import RecipeError
-from tuneloop.sections import Clean, Drawn, Section
+from tuneloop.sections import STAGES, Clean, Drawn, Section
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Metric = Literal["accuracy", "macro_f1", "micro_f1", "exact_match", "bleu", "rouge_l", "think"]
@@ -155,6 +155,8 @@ class Recipe(Section):
     """Name of the run: its folder is runs/<name>."""
     seed: int = Field(default=42, ge=0)
     """Seed of splits, initial adapter weights, order of rows and bootstrap draws."""
+    engine: Literal["local", "ray"] = "local"
+    """Who cleans the rows: this machine, or a Ray cluster whose machines all see the run's folder."""
     task: Task = Task()
     model: Model
     data: Data
@@ -171,7 +173,7 @@ class Recipe(Section):
 def _clean_or_off(value: Any) -> Any:
     """`clean: off` (YAML reads it as false) switches every stage off."""
     if value is False:
-        return Clean.model_validate(dict.fromkeys(Clean.model_fields, False))
+        return Clean.model_validate(dict.fromkeys(STAGES, False))
     return value
 
 

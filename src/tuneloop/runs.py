@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "data"
 
     @property
+    def cleaning(self) -> Path:
+        """Files of rows that are being cleaned and do not fit into memory; gone once they are clean."""
+        return self.path / ".cleaning"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"

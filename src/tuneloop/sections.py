@@ -63,6 +63,12 @@ class Clean(Section):
     """Send rows to review that are far longer or shorter than the rest."""
     language: bool = False
     """Send rows to review that are in another language or script than the rest."""
+    memory_mb: int | None = Field(default=None, ge=100)
+    """Memory for the rows while they are cleaned; larger sets go through files. None: half of what is free."""
+
+
+STAGES = tuple(name for name in Clean.model_fields if name != "memory_mb")
+"""The keys of `clean` that are stages, and can be switched off."""
 
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -21,7 +21,8 @@ from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
 from tuneloop.review.log import Decision, decisions_key
-from tuneloop.rows.prepare import Prepared, inputs_key, load_prepared, prepare_rows, save_prepared
+from tuneloop.rows.prepare import Prepared, input_files, inputs_key, load_prepared, prepare_rows, save_prepared
+from tuneloop.rows.room import room_of
 from tuneloop.runs import RunFolder
 from tuneloop.terminal import say, warn
 
@@ -46,7 +47,12 @@ class Keys:
 def data_key(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> str:
     """Hash of the input files, the sections that shape the rows, people's decisions, the seed, the code's version."""
     decided = decisions_key(decisions)  # "" where nobody decided anything
-    parts = [recipe.data.model_dump(exclude={"source"}), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
+    parts = [
+        recipe.data.model_dump(exclude={"source"}),
+        recipe.clean.model_dump(exclude={"memory_mb"}),
+        recipe.task.type,
+        recipe.seed,
+    ]
     return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
 
 
@@ -107,6 +113,7 @@ def machine_facts() -> dict[str, Any]:
 def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:
     """Write the clean, dropped and split rows, and the data report."""
     save_prepared(prepared, run)
+    shutil.rmtree(run.cleaning, ignore_errors=True)  # open files of it stay readable while training needs their rows
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
     counts |= {"dropped": len(prepared.dropped), "to_review": prepared.report["counts"]["train"]["to review"]}
     run.record(
@@ -396,8 +403,21 @@ def load_rows(run: RunFolder) -> Prepared:
     return load_prepared(run)
 
 
-def timed_prepare(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> tuple[Prepared, float]:
-    """Read, split and clean the recipe's rows, by what people decided; with the seconds it took."""
+def timed_prepare(
+    recipe: Recipe, home: Path, decisions: Sequence[Decision], run: RunFolder, key: str
+) -> tuple[Prepared, float]:
+    """Read, split and clean the recipe's rows, by what people decided; with the seconds it took.
+
+    Args:
+        recipe: What to do.
+        home: Where its relative paths start.
+        decisions: The log of the run's queue.
+        run: Takes the files of a set that does not fit into memory, and what is finished of it after a Ctrl-C.
+        key: Of the rows that come out.
+    """
     began = time.monotonic()
-    prepared = prepare_rows(recipe, home, decisions)
+    room = room_of(recipe, input_files(recipe, home), run.cleaning, key)
+    if room.folder is not None:
+        say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
+    prepared = prepare_rows(recipe, home, decisions, room)
     return prepared, time.monotonic() - began

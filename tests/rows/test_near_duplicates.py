@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from tests.rows.near.reference import edited_pairs, jaccard
 
 from tuneloop.errors import RecipeError
-from tuneloop.records import BadRow, Dropped, Message, Row
+from tuneloop.records import Message, Row
 from tuneloop.rows import near_duplicates
-from tuneloop.rows.clean import Item
-from tuneloop.rows.near_duplicates import LabelConflict, content_text, drop_near_duplicates, keep_best
+from tuneloop.rows.near_duplicates import LabelConflict, content_text, keep_best, without_twins
 
 LONG = "please tell me how i can find the payment that i made to the shop on monday"
 """Rows that end in one more word have a Jaccard of about 0.9 with it."""
@@ -28,12 +27,13 @@ def talk(place: int, question: str, answer: str) -> Row:
     return row(place, label=None, messages=(Message("user", question), Message("assistant", answer)))
 
 
-def run(*rows: Item, threshold: float = 0.8) -> tuple[list[str], dict[str, str], list[LabelConflict]]:
+def run(*rows: Row, threshold: float = 0.8) -> tuple[list[str], dict[str, str], list[LabelConflict]]:
     """Sources that stay, reason of each that went, conflicts."""
-    items, conflicts = drop_near_duplicates(rows, threshold, workers=1)
-    assert [item.source for item in items] == [item.source for item in rows]
-    gone = {item.source: item.reason for item in items if isinstance(item, Dropped) and item not in rows}
-    return [item.source for item in items if isinstance(item, Row)], gone, conflicts
+    found = without_twins(rows, threshold, workers=1)
+    stay, gone = [row.source for row in found.rows], {item.source: item.reason for item in found.dropped}
+    assert [row.source for row in rows if row.source not in gone] == stay
+    assert [row.source for row in rows if row.source in gone] == list(gone)
+    return stay, gone, found.conflicts
 
 
 def test_the_longer_row_stays_and_is_named() -> None:
@@ -43,12 +43,10 @@ def test_the_longer_row_stays_and_is_named() -> None:
     assert gone == {"a.jsonl:1": f"near duplicate of a.jsonl:2 (Jaccard {near:.2f})"} and 0.8 < near < 0.99
 
 
-def test_a_dropped_row_is_whole_and_others_pass_through() -> None:
-    bad, old = BadRow("a.jsonl:9", "", "x", "y", "z", "{"), Dropped("a.jsonl:8", "read", "why", "raw")
-    items, _ = drop_near_duplicates([old, row(1, LONG), bad, row(2, LONG.upper() + "  ")], 0.8)
-    assert items[:3] == [old, row(1, LONG), bad]
-    twin = items[3]
-    assert isinstance(twin, Dropped) and twin.stage == "near_duplicates" and twin.source == "a.jsonl:2"
+def test_a_dropped_row_is_whole() -> None:
+    found = without_twins([row(1, LONG), row(2, LONG.upper() + "  ")], 0.8)
+    (twin,) = found.dropped
+    assert twin.stage == "near_duplicates" and twin.source == "a.jsonl:2"
     assert json.loads(twin.raw) == {"text": LONG.upper() + "  ", "label": "a"}
     assert twin.reason == "near duplicate of a.jsonl:1 (Jaccard 1.00)"
 
@@ -128,17 +126,16 @@ def test_roles_count_and_labels_do_not() -> None:
 @given(st.lists(st.tuples(st.text("ab ", min_size=3, max_size=9), st.sampled_from(["x", "y", None])), max_size=14))
 def test_no_two_rows_that_stay_are_twins_and_every_dropped_one_has_its_twin(given_rows: list[tuple[str, str]]) -> None:
     rows = [row(place, text, label) for place, (text, label) in enumerate(given_rows)]
-    items, conflicts = drop_near_duplicates(rows, 1.0, workers=1)  # at 1 nothing is left to chance
-    stay = {item.source: item for item in items if isinstance(item, Row)}
+    found = without_twins(rows, 1.0, workers=1)  # at 1 nothing is left to chance
+    stay = {row.source: row for row in found.rows}
     kept = list(stay.values())
     near = [(a, b) for a in kept for b in kept if a.source < b.source and content_near(a, b)]
-    told = {source for one in conflicts for source in one.sources}
+    told = {source for one in found.conflicts for source in one.sources}
     assert all(a.label != b.label and {a.source, b.source} <= told for a, b in near)
-    for item in items:
-        if isinstance(item, Dropped):
-            twin = stay[item.reason.removeprefix("near duplicate of ").partition(" ")[0]]
-            gone = rows[int(item.source.rpartition(":")[2])]
-            assert content_near(gone, twin) and gone.label in (twin.label, None)
+    for item in found.dropped:
+        twin = stay[item.reason.removeprefix("near duplicate of ").partition(" ")[0]]
+        gone = rows[int(item.source.rpartition(":")[2])]
+        assert content_near(gone, twin) and gone.label in (twin.label, None)
 
 
 def content_near(one: Row, other: Row) -> bool:
@@ -155,4 +152,4 @@ def test_after_many_rounds_the_rest_is_judged_by_the_pairs_found(monkeypatch: py
 
 def test_a_threshold_out_of_range_is_an_error() -> None:
     with pytest.raises(RecipeError, match="threshold"):
-        drop_near_duplicates([row(1, LONG)], 0.2)
+        without_twins([row(1, LONG)], 0.2)

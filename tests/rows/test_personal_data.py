@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tuneloop.records import Message, Row
-from tuneloop.rows.personal_data import RULES, iban, luhn, mask_rows, masked, resident_id, shortened
+from tuneloop.rows.personal_data import RULES, Masked, iban, luhn, mask_rows, masked, resident_id, shortened
 
 HITS = {
     "private_key": [
@@ -137,7 +137,8 @@ def test_rows_are_masked_in_every_text_and_told():
         chosen="call 13800138000", rejected="no", label="x@y.com", meta={"mail": "c@d.com"},
     )  # fmt: skip
     plain = Row(id="2", source="a:2", text="nothing here")
-    rows, repairs, doubts = mask_rows([row, plain])
+    found = mask_rows([row, plain])
+    rows, repairs, doubts = found.rows, found.repairs, found.doubts
     assert rows[1] is plain and [turn.content for turn in rows[0].messages] == ["I am <EMAIL>", "Hello!"]
     assert (rows[0].chosen, rows[0].rejected) == ("call <PHONE>", "no")
     assert (rows[0].label, rows[0].meta) == ("x@y.com", {"mail": "c@d.com"})
@@ -149,7 +150,7 @@ def test_rows_are_masked_in_every_text_and_told():
     (doubt,) = doubts
     assert (doubt.row, doubt.source, doubt.stage, doubt.score) == (rows[0].id, "a:1", "personal_data", 0.0)
     assert doubt.reason.endswith("masked: EMAIL, PHONE")
-    assert mask_rows(rows) == (rows, [], [])
+    assert mask_rows(rows) == Masked(rows, [], [])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,9 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     from tuneloop.stations import encode_rows, timed_prepare
 
     recipe, home = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
-    prepared, _ = timed_prepare(recipe, home, load_decisions(RunFolder(RUNS / recipe.name).data))
+    decisions = load_decisions(RunFolder(RUNS / recipe.name).data)
+    with tempfile.TemporaryDirectory() as folder:  # a run of this name may be at work
+        prepared, _ = timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "")
     tokenizer = load_tokenizer(
         resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tuneloop.records import Doubt, Dropped, Row, row_json
 from tuneloop.review.content import content_of, edited
 from tuneloop.review.log import Decision, in_force
+from tuneloop.shelf import Store
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Reviewed:
         waiting: Rows with a doubt that nobody has settled; they are not trained on.
     """
 
-    kept: list[Row]
-    dropped: list[Dropped]
-    waiting: list[Row]
+    kept: Store[Row]
+    dropped: Store[Dropped]
+    waiting: Store[Row]
 
 
-def apply_decisions(rows: Sequence[Row], doubts: Sequence[Doubt], decisions: Iterable[Decision]) -> Reviewed:
+def apply_decisions(
+    rows: Iterable[Row], doubts: Sequence[Doubt], decisions: Iterable[Decision], *, into: Reviewed | None = None
+) -> Reviewed:
     """Let in, change, drop or withhold each row.
 
     A decision is about content: it holds for every row with the text and label that it was made on, also when a later
@@ -38,10 +41,11 @@ def apply_decisions(rows: Sequence[Row], doubts: Sequence[Doubt], decisions: Ite
         rows: The cleaned rows.
         doubts: Why some of them wait.
         decisions: The whole log, oldest first.
+        into: Where the rows are put, empty; None: lists.
     """
     doubted = {doubt.row for doubt in doubts}
     standing = in_force(decisions)
-    found = Reviewed([], [], [])
+    found = into or Reviewed([], [], [])
     for row in rows:
         judged = judge(row, doubted, standing)
         if judged is None:

@@ -20,7 +20,7 @@ def doubts_of_conflicts(rows: Sequence[Row], conflicts: Iterable[LabelConflict])
 
     Args:
         rows: The training rows that are left.
-        conflicts: From `drop_near_duplicates`.
+        conflicts: From `without_twins`.
     """
     at = {row.source: row for row in rows}
     found: list[Doubt] = []

@@ -24,10 +24,10 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
     """
     found = doubts_of_conflicts(rows, conflicts)
     if clean.outliers is not None:
-        from tuneloop.rows.outliers import noise_doubts, noise_scores
-        from tuneloop.rows.texts import row_text
+        from tuneloop.rows.outliers import noise_doubts, noise_scores_of_blocks
+        from tuneloop.rows.texts import blocks_of, row_text
 
-        scores = noise_scores([row_text(row) for row in rows])
+        scores = noise_scores_of_blocks(lambda: blocks_of(row_text(row) for row in rows))
         found += noise_doubts(rows, scores, review_below=clean.outliers.review_below)
     if clean.label_errors:
         from tuneloop.rows.label_errors import label_doubts

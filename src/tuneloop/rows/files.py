@@ -1,6 +1,6 @@
 """Files -> records, one a row, each with the line that it came from.
 
-    bytes --decode--> lines --by content, not by name--> JSONL | JSON array | {"data": [...]} | CSV | text | Parquet
+    file --by content, not by name--> Parts of JSONL | JSON array | {"data": [...]} | CSV | text | Parquet --> records
 
 What cannot be read as it stands becomes a BadRow that keeps the line whole. No column is looked at here.
 """
@@ -12,27 +12,21 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow
+from tuneloop.rows.text_file import Span, lines_of, spans_of
 
 JSON_LINE = "one JSON object a line"
 """`BadRow.expected` of a line that is no JSON: the repair of JSON tries these and no others."""
 
 DEPTH = 64
 """How deep a row may nest: far above any real row, far below where Python's own recursion ends."""
-
-MAGIC = {
-    b"PK\x03\x04": "a zip or xlsx file", b"\x1f\x8b": "a gzip file", b"SQLite": "a SQLite file",
-    b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"%PDF": "a PDF", b"\xfd7zXZ": "an xz file",
-    b"BZh": "a bzip2 file", b"ARROW1": "an Arrow file", b"GGUF": "a GGUF model", b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\x80\x04": "a pickle",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,124 +113,127 @@ def _depth(value: Any) -> int:
     return deepest
 
 
-def read_file(path: Path, name: str) -> tuple[list[Record], list[BadRow]]:
-    """Every row of a file, in order; the kind is told by the content first, then by the suffix.
+Kind = Literal["jsonl", "json", "csv", "text", "parquet"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a file that can be read apart from the others, by any process.
+
+    Attributes:
+        kind: How they are written.
+        path: The file.
+        name: How sources and errors call it.
+        span: Which lines; of Parquet the rows, from `start` to `stop`.
+    """
+
+    kind: Kind
+    path: str
+    name: str
+    span: Span
+
+
+def parts_of(path: Path, name: str) -> list[Part]:
+    """The rows of a file in parts; the kind is told by the content first, then by the suffix.
+
+    JSONL and plain text come in spans of lines, Parquet in spans of rows, CSV and a JSON array as one part.
 
     Args:
         path: The file.
         name: How sources and errors call it.
 
     Raises:
-        DataError: if it cannot be read, is empty, is binary, is in another encoding, or is broken as a whole.
+        DataError: if it cannot be read, is empty, is binary, or is in another encoding.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            magic = file.read(4)
     except OSError as error:
         raise DataError(f"{name} cannot be read", got=str(error), fix="Check the file and its permissions") from None
-    if data[:4] == b"PAR1" or path.suffix == ".parquet":
-        return _parquet(path, name), []
-    lines, undecoded = _lines(data, name)
-    if not any(line.strip() for line in lines):
-        raise DataError(f"{name} is empty", got=f"{len(data)} bytes without a row", fix="Name a file that holds rows")
+    if magic == b"PAR1" or path.suffix == ".parquet":
+        return [Part("parquet", str(path), name, span) for span in _row_spans(path, name)]
+    spans = spans_of(path, name)
+    first, second = _first_two(path, spans)
+    if not first:
+        got = f"{path.stat().st_size} bytes without a row"
+        raise DataError(f"{name} is empty", got=got, fix="Name a file that holds rows")
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        items = _csv(lines, name, undecoded)
-    elif suffix == ".txt":
-        items = (Record(f"{name}:{n}", {"text": line}, line) for n, line in enumerate(lines, 1) if line.strip())
-    else:
-        items = _json(lines, name)
-    good: list[Record] = []
-    bad: list[BadRow] = []
-    for item in items:
+    kind: Kind = "csv" if suffix in (".csv", ".tsv") else "text" if suffix == ".txt" else _json_kind(first, second)
+    if kind in ("csv", "json"):
+        lost = tuple(number for span in spans for number in span.undecoded)
+        spans = [Span(0, spans[-1].stop, 1, lost)]
+    return [Part(kind, str(path), name, span) for span in spans]
+
+
+def records_of(part: Part) -> Iterator[Record | BadRow]:
+    """Every row of a part, in order.
+
+    Raises:
+        DataError: if a CSV header, a JSON array or a Parquet file is broken as a whole.
+    """
+    if part.kind == "parquet":
+        yield from _parquet(part)
+        return
+    undecoded = set(part.span.undecoded)
+    for item in _READERS[part.kind](part, undecoded):
         number = int(item.source.rpartition(":")[2])
         if number in undecoded:
             fix = "Save the file as UTF-8"
-            bad.append(BadRow(item.source, "", "bytes that are not UTF-8", "UTF-8 text", fix, item.raw or ""))
-        elif isinstance(item, Record):
-            good.append(item)
+            yield BadRow(item.source, "", "bytes that are not UTF-8", "UTF-8 text", fix, item.raw or "")
         else:
-            bad.append(item)
-    return good, bad
+            yield item
 
 
-# -- bytes to lines -------------------------------------------------------------------------------------------
+def _lines(part: Part) -> Iterator[tuple[int, str]]:
+    """(number, line) of every line of a part."""
+    return enumerate(lines_of(Path(part.path), part.span), part.span.line)
 
 
-def _lines(data: bytes, name: str) -> tuple[list[str], set[int]]:
-    """Lines without their ends, and the numbers of those that hold bytes that are not UTF-8."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        fix = f"Convert it: iconv -f UTF-16 -t UTF-8 {name} > new"
-        raise DataError(f"{name} is UTF-16 text", allowed="UTF-8", fix=fix)
-    start = data[:65536]
-    magic = next((kind for sign, kind in MAGIC.items() if start.startswith(sign)), "")
-    controls = sum(start.count(byte) for byte in (b"\x00", b"\x01", b"\x02", b"\x03", b"\x04"))
-    if magic or controls > len(start) / 100:
-        raise DataError(
-            f"{name} is a binary file, not text with rows",
-            got=magic or f"{controls} control bytes in its first {len(start):,}",
-            allowed="JSONL, JSON, CSV, TSV, Parquet, plain text",
-            fix="Unpack or convert it first, or check that it is the file you meant",
-        )
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    undecoded: set[int] = set()
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text, undecoded = _mostly_utf8(data, name)
-    lines = text.split("\n")  # not splitlines(): U+2028 and U+0085 may stand inside a JSON string
-    return [line.removesuffix("\r") for line in lines], undecoded
+def _first_two(path: Path, spans: Sequence[Span]) -> tuple[str, str]:
+    """The first two lines that are not blank; "" for one that is not there."""
+    written = (line for span in spans for line in lines_of(path, span) if line.strip())
+    return next(written, ""), next(written, "")
 
 
-def _mostly_utf8(data: bytes, name: str) -> tuple[str, set[int]]:
-    parts = data.split(b"\n")
-    undecoded = {n for n, part in enumerate(parts, 1) if not _is(part, "utf-8")}
-    if len(undecoded) > 0.1 * len(parts):
-        guess = next((code for code in ("gb18030", "cp1252") if _is(data, code)), "latin-1")
-        raise DataError(
-            f"{name} is not UTF-8 text",
-            got=f"{len(undecoded)} of {len(parts)} lines that do not decode; it may be {guess.upper()}",
-            allowed="UTF-8, with or without a BOM",
-            fix=f"Convert it: iconv -f {guess.upper()} -t UTF-8 {name} > new",
-        )
-    return "\n".join(part.decode("utf-8", "backslashreplace") for part in parts), undecoded
-
-
-def _is(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _text(part: Part, undecoded: set[int]) -> Iterator[Record]:
+    return (Record(f"{part.name}:{n}", {"text": line}, line) for n, line in _lines(part) if line.strip())
 
 
 # -- JSON -----------------------------------------------------------------------------------------------------
 
 
-def _json(lines: list[str], name: str) -> Iterator[Record | BadRow]:
-    """JSONL, an array, or {"data": [...]}, whatever the suffix says."""
-    written = [line for line in lines if line.strip()]
+def _json_kind(first: str, second: str) -> Kind:
+    """Whether a file whose first lines these are holds an object a line, whatever its suffix says."""
+    alone = JsonReader().line(first, "")
+    if not second:
+        whole = isinstance(alone, Record) or first.lstrip().startswith("[")
+        return "json" if whole or alone.expected == JSON_LINE else "jsonl"
+    broken = isinstance(alone, BadRow) and alone.expected == JSON_LINE and not _goes_on_as_jsonl(first, second)
+    return "json" if broken else "jsonl"
+
+
+def _jsonl(part: Part, undecoded: set[int]) -> Iterator[Record | BadRow]:
     reader = JsonReader()
-    alone = reader.line(written[0], name)
-    text = "\n".join(lines)
-    whole = alone if len(written) == 1 else None
-    if isinstance(alone, BadRow) and alone.expected == JSON_LINE and not _goes_on_as_jsonl(written):
-        if written[0].lstrip().startswith("["):
-            return _array(text, text.index("[") + 1, name, last=True)
-        whole = reader.line(text, name)  # one object over many lines
-    elif isinstance(alone, BadRow) and len(written) == 1 and written[0].lstrip().startswith("["):
-        return _array(text, text.index("[") + 1, name, last=True)
+    return (reader.line(line, f"{part.name}:{number}") for number, line in _lines(part) if line.strip())
+
+
+def _json(part: Part, undecoded: set[int]) -> Iterator[Record | BadRow]:
+    """An array, {"data": [...]}, one object, or lines after all: read as a whole."""
+    text = "\n".join(line for _, line in _lines(part))
+    if text.lstrip().startswith("["):
+        return _array(text, text.index("[") + 1, part.name, last=True)
+    whole = JsonReader().line(text, part.name)
     if not isinstance(whole, Record):
-        return (reader.line(line, f"{name}:{number}") for number, line in enumerate(lines, 1) if line.strip())
+        return _jsonl(part, undecoded)
     if isinstance(whole.value.get("data"), list):
         start = re.search(r'"data"\s*:\s*\[', text)
-        return _array(text, start.end() if start else 0, name, last=False)
-    return iter([Record(f"{name}:1", whole.value, whole.raw)])
+        return _array(text, start.end() if start else 0, part.name, last=False)
+    return iter([Record(f"{part.name}:1", whole.value, whole.raw)])
 
 
-def _goes_on_as_jsonl(written: list[str]) -> bool:
+def _goes_on_as_jsonl(first: str, second: str) -> bool:
     """Whether a first line that is no JSON is a broken row of a JSONL file: the second is an object by itself."""
-    follows = written[1:2] if written[0].strip() not in ("[", "{") else []
-    return any(isinstance(JsonReader().line(line, ""), Record) for line in follows)
+    return first.strip() not in ("[", "{") and isinstance(JsonReader().line(second, ""), Record)
 
 
 def _array(text: str, at: int, name: str, *, last: bool) -> Iterator[Record | BadRow]:
@@ -287,12 +284,18 @@ def _broken(name: str, text: str, at: int, error: str) -> DataError:
 # -- CSV ------------------------------------------------------------------------------------------------------
 
 
-def _csv(lines: list[str], name: str, undecoded: set[int]) -> Iterator[Record | BadRow]:
-    """Records of a CSV file with a header; the delimiter is the one that splits the header into the most columns."""
+def _csv(part: Part, undecoded: set[int]) -> Iterator[Record | BadRow]:
+    """Records of a CSV file with a header; the delimiter is the one that splits the header into the most columns.
+
+    A record that holds a line of `undecoded` puts its first line among them.
+    """
     csv.field_size_limit(sys.maxsize)  # Python's default refuses fields above 128 KiB
-    start = next(number for number, line in enumerate(lines) if line.strip())
-    delimiter = max(",;\t", key=lambda sign: len(next(csv.reader([lines[start]], delimiter=sign))))
-    reader = csv.reader((f"{line}\n" for line in lines[start:]), delimiter=delimiter, strict=True)
+    lines = _Taken(line for _, line in _lines(part))
+    head = next(line for line in lines if line.strip())
+    start, name = lines.number, part.name
+    delimiter = max(",;\t", key=lambda sign: len(next(csv.reader([head], delimiter=sign))))
+    lines.again(head)
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
     try:
         header = [column.strip() or f"column_{place}" for place, column in enumerate(next(reader), 1)]
     except csv.Error as error:
@@ -301,43 +304,99 @@ def _csv(lines: list[str], name: str, undecoded: set[int]) -> Iterator[Record | 
     if twins:
         raise DataError(f"{name} has two columns of the same name", got=", ".join(twins), fix="Rename one of them")
     while True:
+        lines.forget()
+        source = f"{name}:{start + reader.line_num}"
         before = start + reader.line_num
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raw = "\n".join(lines[before : start + reader.line_num])
+            raw = "\n".join(lines.taken)
             fix = 'Double the quotes inside a quoted field ("")'
-            yield BadRow(f"{name}:{before + 1}", "", f"{shorten(raw)} ({error})", "a CSV row", fix, raw)
+            yield BadRow(source, "", f"{shorten(raw)} ({error})", "a CSV row", fix, raw)
             continue
         if not fields:
             continue
-        span = range(before + 1, start + reader.line_num + 1)
-        raw = "\n".join(lines[before : start + reader.line_num])
+        span, raw = range(before, start + reader.line_num), "\n".join(lines.taken)
         undecoded.update({span.start} if undecoded.intersection(span) else set())
         if len(fields) != len(header):
             got, expected = f"{len(fields)} fields in {shorten(raw)}", f"{len(header)} fields, as in the header"
             fix = "Put fields that hold the delimiter in quotes"
-            yield BadRow(f"{name}:{span.start}", "", got, expected, fix, raw)
+            yield BadRow(source, "", got, expected, fix, raw)
         else:
-            yield Record(f"{name}:{span.start}", dict(zip(header, fields, strict=True)), raw)
+            yield Record(source, dict(zip(header, fields, strict=True)), raw)
+
+
+class _Taken:
+    """Lines that are remembered from one row to the next: a CSV row may be several lines long.
+
+    Attributes:
+        number: Lines given so far.
+        taken: Those since `forget`.
+    """
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self._next = lines, list[str]()
+        self.number, self.taken = 0, list[str]()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._next.pop() if self._next else next(self._lines)
+        self.number += 1
+        self.taken.append(line)
+        return line
+
+    def again(self, line: str) -> None:
+        """Give this line once more."""
+        self._next.append(line)
+        self.number -= 1
+
+    def forget(self) -> None:
+        """Start a new row."""
+        self.taken.clear()
 
 
 # -- Parquet, and values that JSON does not have ----------------------------------------------------------------
 
 
-def _parquet(path: Path, name: str) -> list[Record]:
+ROWS_AT_ONCE = 8192
+
+
+def _row_spans(path: Path, name: str) -> list[Span]:
+    """The rows of a Parquet file in spans.
+
+    Raises:
+        DataError: if it is none, or has no row.
+    """
     import polars as pl
 
     try:
-        rows = pl.read_parquet(path).to_dicts()
+        rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        got = str(error).splitlines()[0][:200]
-        raise DataError(f"{name} is not a Parquet file that can be read", got=got, fix="Write it again") from None
+        raise _no_parquet(name, error) from None
     if not rows:
         raise DataError(f"{name} is empty", got="a Parquet table without rows", fix="Name a file that holds rows")
-    return [Record(f"{name}:{n}", {k: plain(v) for k, v in row.items()}, None) for n, row in enumerate(rows, 1)]
+    return [Span(start, min(start + ROWS_AT_ONCE, rows), start + 1) for start in range(0, rows, ROWS_AT_ONCE)]
+
+
+def _parquet(part: Part) -> Iterator[Record]:
+    import polars as pl
+
+    span = part.span
+    try:
+        rows = pl.scan_parquet(part.path).slice(span.start, span.stop - span.start).collect().to_dicts()
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise _no_parquet(part.name, error) from None
+    for number, row in enumerate(rows, span.line):
+        yield Record(f"{part.name}:{number}", {key: plain(value) for key, value in row.items()}, None)
+
+
+def _no_parquet(name: str, error: Exception) -> DataError:
+    got = str(error).splitlines()[0][:200]
+    return DataError(f"{name} is not a Parquet file that can be read", got=got, fix="Write it again")
 
 
 def plain(value: Any) -> Any:
@@ -355,3 +414,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     return str(value)
+
+
+_READERS: dict[str, Callable[[Part, set[int]], Iterator[Record | BadRow]]] = {
+    "jsonl": _jsonl, "json": _json, "csv": _csv, "text": _text,
+}  # fmt: skip

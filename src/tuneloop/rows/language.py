@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tuneloop.records import Doubt, Row
-from tuneloop.rows.script import letters_by_script
+from tuneloop.rows.script import letters_by_script, script_of
 from tuneloop.rows.texts import row_text
 
 STAGE = "language"
@@ -53,25 +53,29 @@ def language_doubts(rows: Sequence[Row]) -> list[Doubt]:
     Args:
         rows: All rows of the set; their order is kept.
     """
-    letters = [letters_by_script(row_text(row)) for row in rows]
-    scripts = [max(one, key=lambda name: (one[name], name)) if one else "" for one in letters]
-    script = _most(scripts)
-    words = [little_words(row_text(row)) if script == "latin" and one == "latin" else Counter[str]()
-             for row, one in zip(rows, scripts, strict=True)]  # fmt: skip
-    language = _most([_leading(one) for one in words])
+    script = _most(script_of(row_text(row)) for row in rows)
+    latin = script == "latin"
+    language = _most(_leading(_little_words(row)) for row in rows) if latin else ""
     found = []
-    for row, one, theirs, little in zip(rows, letters, scripts, words, strict=True):
-        count = sum(one.values())
+    for row in rows:
+        theirs, letters = script_of(row_text(row)), letters_by_script(row_text(row))
+        count = sum(letters.values())
         if script and theirs not in ("", script) and count >= LEAST_LETTERS:
             reason = f"written in {theirs} letters, the set in {script} ones"
-            found.append(Doubt(row.id, row.source, STAGE, reason, one[script] / count))
-        elif language and little:
+            found.append(Doubt(row.id, row.source, STAGE, reason, letters[script] / count))
+        elif language and (little := _little_words(row)):
             other = max(little, key=lambda name: (little[name], name))
             if other != language and little[other] >= max(LEAD, little[language] + LEAD):
                 reason = f"reads like {other}, the set is in {language}"
                 score = little[language] / (little[language] + little[other])
                 found.append(Doubt(row.id, row.source, STAGE, reason, score))
     return found
+
+
+def _little_words(row: Row) -> Counter[str]:
+    """The little words of a row in Latin letters; none of any other."""
+    text = row_text(row)
+    return little_words(text) if script_of(text) == "latin" else Counter()
 
 
 def _leading(words: Counter[str]) -> str:
@@ -82,7 +86,7 @@ def _leading(words: Counter[str]) -> str:
     return first[0][0]
 
 
-def _most(names: Sequence[str]) -> str:
+def _most(names: Iterable[str]) -> str:
     """What most of those rows have that have anything; "" where they do not agree."""
     counts = Counter(name for name in names if name)
     if not counts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +61,11 @@ class Layout:
     columns: Mapping[str, str]
     where: Where = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To other processes goes the name of the format, not its functions."""
+        key = next((key for key, shape in FORMATS.items() if shape is self.shape), "")
+        return _layout, (self.name, key, dict(self.columns), dict(self.where))
+
     def wanted(self, record: Mapping[str, Any]) -> bool:
         """Whether `where` lets a record in."""
         return all(_matches(look_up(record, self.theirs(name, record)), value) for name, value in self.where.items())
@@ -102,6 +107,10 @@ class Layout:
         return replace(row, id=content_id(row))
 
 
+def _layout(name: str, key: str, columns: Mapping[str, str], where: Where) -> Layout:
+    return Layout(name, FORMATS[key] if key else QUESTION, columns, where)
+
+
 def _weight(value: Any, name: str) -> float:
     try:
         weight = 1.0 if value is None or value == "" else float(value)
@@ -119,13 +128,42 @@ def _matches(found: Any, wanted: str | int | float | bool) -> bool:
     return left.lower() == right.lower() if isinstance(wanted, bool) else left == right
 
 
-def find_layout(
-    records: Iterable[Mapping[str, Any]], *, task: str, columns: Mapping[str, str], where: Where, name: str
-) -> Layout:
+@dataclass
+class Columns:
+    """The columns of a set, as far as it was looked through.
+
+    Attributes:
+        names: In the order in which they were met.
+        filled: Those that hold more than null and [] somewhere.
+        sample: The first record.
+        rows: Records that were looked at.
+    """
+
+    names: dict[str, None] = field(default_factory=dict)
+    filled: set[str] = field(default_factory=set)
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    rows: int = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Look at one more record."""
+        self.names.update(dict.fromkeys(record))
+        self.filled.update(key for key, value in record.items() if value is not None and value != [])
+        self.sample = self.sample or record
+        self.rows += 1
+
+    def join(self, other: Columns) -> None:
+        """Take in what was found further on in the set."""
+        self.names |= other.names
+        self.filled |= other.filled
+        self.sample = self.sample or other.sample
+        self.rows += other.rows
+
+
+def find_layout(seen: Columns, *, task: str, columns: Mapping[str, str], where: Where, name: str) -> Layout:
     """Tell the format of a set by all its column names.
 
     Args:
-        records: The set's records.
+        seen: All columns of the set.
         task: classification, generation, or question (rows that only need to be answered).
         columns: Ours -> theirs, from the recipe.
         where: From the recipe; its columns must be there.
@@ -135,14 +173,8 @@ def find_layout(
         RecipeError: if `columns` names something that is not a column of ours.
         DataError: if a named column is not there, or no format fits.
     """
-    keys: dict[str, None] = {}
-    filled: set[str] = set()
-    sample: Mapping[str, Any] = {}
-    for record in records:
-        keys.update(dict.fromkeys(record))
-        filled.update(key for key, value in record.items() if value is not None and value != [])
-        sample = sample or record
-    found = list(keys)
+    sample = seen.sample
+    found = list(seen.names)
     known = _named(columns, found, sample, name, lenient=task == "question")
     explicit = set(known)
     taken = set(known.values())
@@ -155,10 +187,10 @@ def find_layout(
         if theirs is not None:
             known[ours] = theirs
     for key in where:
-        if key not in keys and not has(sample, key) and SYNONYMS.get(key, key) not in known:
+        if key not in seen.names and not has(sample, key) and SYNONYMS.get(key, key) not in known:
             raise _no_column("data.where", key, found, name)
     if task != "question":
-        return _best(known, explicit, filled, found, task, where, name)
+        return _best(known, explicit, seen.filled, found, task, where, name)
     asking = (explicit & ASKING) or ASKING
     used = {ours: theirs for ours, theirs in known.items() if ours in asking or ours in ("system", "history", "input")}
     if not used.keys() & ASKING:

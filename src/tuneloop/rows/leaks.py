@@ -7,18 +7,34 @@ A model is not tested by what it was taught. Held-out rows are never taken out: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tuneloop.errors import DataError
 from tuneloop.records import Dropped, Row, Split
 from tuneloop.rows.clean import dropped_row, mended_text, normalised
+from tuneloop.rows.digests import digests, numbered
 from tuneloop.rows.read import Reading
+from tuneloop.rows.room import MEMORY, Room
 from tuneloop.rows.split import Splits, group_of, raw_key
+from tuneloop.shelf import Store, select
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Training rows of which none stands on a held-out side, and those that did; both add up to what went in."""
+
+    rows: Sequence[Row]
+    dropped: Sequence[Dropped]
 
 
 def without_leaks(
-    train: list[Row], splits: Splits, readings: dict[Split, Reading], group_by: str | None
-) -> tuple[list[Row], list[Dropped]]:
+    train: Sequence[Row], splits: Splits, readings: dict[Split, Reading], group_by: str | None, room: Room = MEMORY
+) -> Sealed:
     """Take out training rows that ask what a validation or test row asks, or are of a group that stands there.
 
     Compared are normalised questions; of held-out rows also as the encoding repair would write them, which training
@@ -29,33 +45,64 @@ def without_leaks(
         splits: All sides.
         readings: What the sides came from.
         group_by: As in the recipe.
-
-    Returns:
-        The rows that stay, and those that go.
+        room: Where dropped rows are kept.
     """
-    asked: dict[str, str] = {}
+    held_out = _HeldOut(splits)
+    where = _asked_in(train, held_out)
     groups: dict[str, str] = {}
     of_train = group_of(readings["train"], group_by) if group_by else None
-    held_out: tuple[tuple[Split, list[Row]], ...] = (("validation", splits.validation), ("test", splits.test))
-    for split, rows in held_out:
-        for row in rows:
-            key = raw_key(row)
-            asked[normalised(key)] = asked[normalised(mended_text(key))] = f"{split} ({row.source})"
+    for split, rows in held_out.sides:
         group = _group_of_side(split, readings, group_by) if of_train else None
         if group is not None:
             groups |= {value: split for row in rows if (value := group(row)) is not None}
-    stay: list[Row] = []
-    leaked: list[Dropped] = []
-    for row in train:
-        where = asked.get(normalised(raw_key(row)))
+    stay: list[int] = []
+    leaked: Store[Dropped] = room.store()
+    for place, (row, twin) in enumerate(zip(train, where.tolist(), strict=True)):
         value = of_train(row) if of_train else None
-        if where is not None:
-            leaked.append(dropped_row(row, "leak", f"its text also stands in {where}"))
+        if twin >= 0:
+            leaked.append(dropped_row(row, "leak", f"its text also stands in {held_out.name(twin)}"))
         elif value is not None and value in groups:
             leaked.append(dropped_row(row, "leak", f"its group ({group_by}) also stands in {groups[value]}"))
         else:
-            stay.append(row)
-    return stay, leaked
+            stay.append(place)
+    return Sealed(select(train, np.array(stay, dtype=np.int64)), leaked)
+
+
+class _HeldOut(Sequence[Row]):
+    """The validation and the test rows, one behind the other."""
+
+    def __init__(self, splits: Splits) -> None:
+        self.sides: tuple[tuple[Split, Sequence[Row]], ...] = (
+            ("validation", splits.validation), ("test", splits.test),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return sum(len(rows) for _, rows in self.sides)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for _, rows in self.sides for row in rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        split, rest = self._find(place)
+        return dict(self.sides)[split][rest]
+
+    def name(self, place: int) -> str:
+        """The side of a row, and its source."""
+        return f"{self._find(place)[0]} ({self[place].source})"
+
+    def _find(self, place: int) -> tuple[Split, int]:
+        first = len(self.sides[0][1])
+        return (self.sides[0][0], place) if place < first else (self.sides[1][0], place - first)
+
+
+def _asked_in(train: Sequence[Row], held_out: _HeldOut) -> NDArray[np.int64]:
+    """(N,) the place of the last held-out row that asks the same, -1 where none does."""
+    keys = (raw_key(row) for row in held_out)
+    there = digests(normalised(written) for key in keys for written in (key, mended_text(key)))
+    ours, theirs = numbered(digests(normalised(raw_key(row)) for row in train), there)
+    last = np.full(int(max(ours.max(initial=-1), theirs.max(initial=-1))) + 1, -1, dtype=np.int64)
+    np.maximum.at(last, theirs, np.arange(len(theirs)) // 2)
+    return last[ours]
 
 
 def _group_of_side(
@@ -69,8 +116,8 @@ def _group_of_side(
 
 
 def without_near_leaks(
-    train: list[Row], splits: Splits, threshold: float, *, workers: int | None = None
-) -> tuple[list[Row], list[Dropped]]:
+    train: Sequence[Row], splits: Splits, threshold: float, *, workers: int | None = None, room: Room = MEMORY
+) -> Sealed:
     """Take out training rows that ask nearly what a validation or test row asks.
 
     Args:
@@ -78,16 +125,13 @@ def without_near_leaks(
         splits: All sides.
         threshold: Jaccard over character n-grams of the normalised questions from which two ask the same.
         workers: Threads; None: as many as there are cores.
-
-    Returns:
-        The rows that stay, and those that go.
+        room: Where texts and dropped rows are kept.
     """
-    import numpy as np
-
     from tuneloop.rows.near import jaccards, near_duplicates
 
-    held_out = [("validation", row) for row in splits.validation] + [("test", row) for row in splits.test]
-    texts = [normalised(mended_text(raw_key(row))) for row in [*train, *(row for _, row in held_out)]]
+    held_out = _HeldOut(splits)
+    texts: Store[str] = room.store()
+    texts.extend(normalised(mended_text(raw_key(row))) for rows in (train, held_out) for row in rows)
     nearest: dict[int, tuple[float, int]] = {}
     for members in near_duplicates(texts, threshold, workers=workers).clusters:
         here = [place for place in members if place < len(train)]
@@ -99,14 +143,12 @@ def without_near_leaks(
         for (one, other), jaccard in zip(pairs.tolist(), similar, strict=True):
             if jaccard >= threshold and jaccard > nearest.get(one, (0.0, 0))[0]:
                 nearest[one] = (jaccard, other - len(train))
-    stay: list[Row] = []
-    leaked: list[Dropped] = []
-    for place, row in enumerate(train):
-        if place not in nearest:
-            stay.append(row)
-            continue
+    leaked: Store[Dropped] = room.store()
+    for place in sorted(nearest):
         jaccard, other = nearest[place]
-        split, twin = held_out[other]
-        reason = f"nearly the same stands in {split} ({twin.source}; Jaccard {min(jaccard, 0.99):.2f})"
-        leaked.append(dropped_row(row, "near_leak", reason))
-    return stay, leaked
+        split, twin = held_out.name(other).split(" ", 1)
+        reason = f"nearly the same stands in {split} ({twin[1:-1]}; Jaccard {min(jaccard, 0.99):.2f})"
+        leaked.append(dropped_row(train[place], "near_leak", reason))
+    stay = np.ones(len(train), dtype=bool)
+    stay[list(nearest)] = False
+    return Sealed(select(train, np.flatnonzero(stay)), leaked)

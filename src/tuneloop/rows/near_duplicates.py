@@ -1,6 +1,6 @@
 """Drop rows that say nearly what another row says, keep the best of them, report labels that contradict.
 
-    items -> content of each row -> rows/near -> clusters --best first--> kept rows, their twins dropped, conflicts
+    rows -> content of each -> rows/near -> clusters --best first--> kept rows, their twins dropped, conflicts
 
 A row is dropped only where a row that stays is truly near it: in a chain a - b - c of near pairs whose ends are not
 near, the best row's twins go, and what is left is judged again by the best of the rest.
@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from tuneloop.records import Dropped, Row
-from tuneloop.rows.clean import Item, dropped_row, normalised
+from tuneloop.rows.clean import dropped_row, normalised
 from tuneloop.rows.near import NearDuplicates, jaccards, near_duplicates
+from tuneloop.rows.room import MEMORY, Room
+from tuneloop.shelf import Store, select
 
 STAGE = "near_duplicates"
 ROUNDS = 256
@@ -45,10 +48,25 @@ class LabelConflict:
     jaccard: float
 
 
-def drop_near_duplicates(
-    items: Sequence[Item], threshold: float, *, workers: int | None = None
-) -> tuple[list[Item], list[LabelConflict]]:
-    """Drop rows whose content is near that of a better one with the same label; as many items as came, in their places.
+@dataclass(frozen=True)
+class Untwinned:
+    """Rows of which none is the twin of another, and what became of those that were; both add up to what went in.
+
+    Attributes:
+        rows: The rows that stay, in their order.
+        dropped: The others, each with the row that stays for it.
+        conflicts: Rows that stay, and contradict each other.
+    """
+
+    rows: Sequence[Row]
+    dropped: Sequence[Dropped]
+    conflicts: list[LabelConflict]
+
+
+def without_twins(
+    rows: Sequence[Row], threshold: float, *, workers: int | None = None, room: Room = MEMORY
+) -> Untwinned:
+    """Drop rows whose content is near that of a better one with the same label.
 
     Rows are twins where their content (all but the label) has a true Jaccard of at least `threshold`, and so has what
     is learnt from each: the answer, the chosen and the rejected one. A long question would else make twins of "yes" and
@@ -56,16 +74,16 @@ def drop_near_duplicates(
     stay, the best of each, and are reported.
 
     Args:
-        items: Rows, bad rows and dropped rows.
+        rows: Training rows.
         threshold: Jaccard over character n-grams, 0.5 to 1 (rows/near/shingles.py).
         workers: Threads; None: as many as there are cores. The result does not depend on it.
+        room: Where texts and dropped rows are kept.
 
     Raises:
         RecipeError: if the threshold is out of range.
     """
-    places = [place for place, item in enumerate(items) if isinstance(item, Row)]
-    rows = [item for item in items if isinstance(item, Row)]
-    texts = [content_text(row) for row in rows]
+    texts: Store[str] = room.store()
+    texts.extend(content_text(row) for row in rows)
     found = near_duplicates(texts, threshold, workers=workers)
     judged = _Judge(rows, texts, threshold, workers)
     judged.start(found.clusters)
@@ -74,26 +92,13 @@ def drop_near_duplicates(
             break
     else:
         judged.rest(found)
-    done = list(items)
-    for place, row, twin in zip(places, range(len(rows)), judged.twin, strict=True):
-        if twin is not None:
-            done[place] = _dropped(rows[row], rows[twin[0]], twin[1])
-    return done, judged.conflicts()
-
-
-def without_twins(
-    rows: Sequence[Row], threshold: float, *, workers: int | None = None
-) -> tuple[list[Row], list[Dropped], list[LabelConflict]]:
-    """The rows that stay, those dropped for a better one, and the labels that contradict each other.
-
-    Args:
-        rows: Training rows.
-        threshold: As for `drop_near_duplicates`.
-        workers: Threads; None: as many as there are cores.
-    """
-    items, conflicts = drop_near_duplicates(rows, threshold, workers=workers)
-    stay = [item for item in items if isinstance(item, Row)]
-    return stay, [item for item in items if isinstance(item, Dropped)], conflicts
+    dropped: Store[Dropped] = room.store()
+    for place in sorted(judged.twin):
+        kept, jaccard = judged.twin[place]
+        dropped.append(_dropped(rows[place], rows[kept], jaccard))
+    stay = np.ones(len(rows), dtype=bool)
+    stay[list(judged.twin)] = False
+    return Untwinned(select(rows, np.flatnonzero(stay)), dropped, judged.conflicts())
 
 
 def keep_best(rows: Sequence[Row]) -> int:
@@ -141,10 +146,13 @@ class _Judge:
 
     def __init__(self, rows: Sequence[Row], texts: Sequence[str], threshold: float, workers: int | None) -> None:
         self.rows, self.texts, self.threshold, self.workers = rows, texts, threshold, workers
-        self.twin: list[tuple[int, float] | None] = [None] * len(rows)  # the row that stays for it, and how near it is
+        self.twin: dict[int, tuple[int, float]] = {}  # dropped -> the row that stays for it, and how near it is
         self.edges: list[tuple[int, int, float]] = []  # a row that stays, one near it with another label
         self.left: list[list[int]] = []  # of each cluster, those not judged yet, best first
-        self.learnt = [texts for part in range(3) if any(texts := [_learnt(row, part) for row in rows])]
+        told = np.zeros(3, dtype=bool)
+        for row in rows:
+            told |= (bool(row.answer), bool(row.chosen), bool(row.rejected))
+        self.learnt = [_Learnt(rows, part) for part in np.flatnonzero(told).tolist()]
 
     def start(self, clusters: Iterable[tuple[int, ...]]) -> None:
         """Put the rows of each cluster in order."""
@@ -176,12 +184,11 @@ class _Judge:
         if not self.edges:
             return []
         votes: dict[int, int] = defaultdict(lambda: 1)
-        for twin in self.twin:
-            if twin is not None:
-                votes[twin[0]] += 1
+        for kept, _ in self.twin.values():
+            votes[kept] += 1
         group: dict[int, set[int]] = {}
         highest: dict[int, float] = defaultdict(float)
-        stay = [(kept, twin[0] if (twin := self.twin[other]) else other, near) for kept, other, near in self.edges]
+        stay = [(kept, self.twin.get(other, (other,))[0], near) for kept, other, near in self.edges]
         for one, other, near in stay:
             joined = group.get(one, {one}) | group.get(other, {other})
             group.update(dict.fromkeys(joined, joined))
@@ -230,8 +237,26 @@ class _Judge:
         return similar
 
 
-def _learnt(row: Row, part: int) -> str:
-    return normalised((row.answer, row.chosen or "", row.rejected or "")[part])
+class _Learnt(Sequence[str]):
+    """What is learnt from each row: the answer, the chosen or the rejected one."""
+
+    def __init__(self, rows: Sequence[Row], part: int) -> None:
+        self.rows, self.part = rows, part
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self._of(row) for row in self.rows[place]]
+        return self._of(self.rows[place])
+
+    def _of(self, row: Row) -> str:
+        return normalised((row.answer, row.chosen or "", row.rejected or "")[self.part])
 
 
 def _same_label(one: Row, other: Row) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tuneloop.records import Doubt, Message, Repair, Row
+from tuneloop.rows.room import MEMORY, Room
+from tuneloop.shelf import Store
 
 STAGE = "personal_data"
 
@@ -144,27 +146,39 @@ def shortened(text: str) -> str:
     return text
 
 
-def mask_rows(rows: Sequence[Row]) -> tuple[list[Row], list[Repair], list[Doubt]]:
+@dataclass(frozen=True)
+class Masked:
+    """Rows without what a rule finds.
+
+    Attributes:
+        rows: As many as went in, in order.
+        repairs: What was masked, without the secret: `shortened`.
+        doubts: One for each row that was changed, for a person to see that it still makes sense; their score is 0.
+    """
+
+    rows: Sequence[Row]
+    repairs: Sequence[Repair]
+    doubts: list[Doubt]
+
+
+def mask_rows(rows: Sequence[Row], room: Room = MEMORY) -> Masked:
     """Mask every text of every row: text, messages, preferred and rejected answers. Labels and meta stay as they are.
 
     Args:
         rows: Any rows.
-
-    Returns:
-        As many rows, in order; what was masked (without the secret: `shortened`); a doubt for each row that was
-        changed, for a person to see that the row still makes sense. Its score is 0.
+        room: Where the masked ones are kept.
     """
-    done: list[Row] = []
-    repairs: list[Repair] = []
+    done: Store[Row] = room.store()
+    repairs: Store[Repair] = room.store()
     doubts: list[Doubt] = []
     for row in rows:
         after, changes, kinds = _masked_row(row)
         done.append(after)
-        repairs += [replace(change, row=after.id) for change in changes]
+        repairs.extend(replace(change, row=after.id) for change in changes)
         if kinds:
             reason = f"holds personal data or a secret, masked: {', '.join(kinds)}"
             doubts.append(Doubt(after.id, after.source, STAGE, reason, 0.0))
-    return done, repairs, doubts
+    return Masked(done, repairs, doubts)
 
 
 def _masked_row(row: Row) -> tuple[Row, list[Repair], list[str]]:

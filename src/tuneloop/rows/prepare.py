@@ -6,29 +6,35 @@ recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
 from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Doubt, Dropped, Repair, Row, Split
-from tuneloop.review.apply import apply_decisions
+from tuneloop.review.apply import Reviewed, apply_decisions
 from tuneloop.review.log import Decision
 from tuneloop.review.store import held, write_queue
 from tuneloop.rows.clean import clean_rows, dropped_bad, normalised
+from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
-from tuneloop.rows.near_duplicates import without_twins
+from tuneloop.rows.near_duplicates import LabelConflict, without_twins
 from tuneloop.rows.personal_data import mask_rows
 from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
+from tuneloop.rows.room import MEMORY, Room
 from tuneloop.rows.split import SPLITS, Splits, raw_key, split_rows
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 from tuneloop.runs import RunFolder
+from tuneloop.shelf import Store
 
 SHOWN_BAD = 20
 """Bad rows that the report spells out; all of them stand in dropped.parquet."""
@@ -51,14 +57,14 @@ class Prepared:
         doubts: Why some of them wait for one.
     """
 
-    train: list[Row]
-    validation: list[Row]
-    test: list[Row]
-    dropped: list[Dropped]
-    repairs: list[Repair]
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    test: Sequence[Row]
+    dropped: Sequence[Dropped]
+    repairs: Sequence[Repair]
     labels: list[str]
     report: dict[str, Any]
-    clean: list[Row] = field(default_factory=list)
+    clean: Sequence[Row] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
 
 
@@ -77,6 +83,15 @@ def inputs_key(recipe: Recipe, folder: Path) -> dict[str, str]:
         key |= {shown_path(path, folder): sha256_file(path) for path in place.files}
         key |= {hub_name(place): rows_sha256(read_hub(place.hub, place.split))} if place.hub else {}
     return key
+
+
+def input_files(recipe: Recipe, folder: Path) -> list[Path]:
+    """The files of rows that a recipe names; `folder` is where its relative paths start.
+
+    Raises:
+        DataError: naming all that are missing.
+    """
+    return [path for place in _places(recipe, folder).values() for path in place.files]
 
 
 def _specs(recipe: Recipe) -> dict[Split, str | float]:
@@ -106,59 +121,105 @@ def _places(recipe: Recipe, folder: Path) -> dict[Split, Place]:
     return found
 
 
-def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = ()) -> Prepared:
+def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (), room: Room = MEMORY) -> Prepared:
     """Read, split and clean the rows of a recipe, and check that they can teach what it asks.
 
     Args:
         recipe: Its sections data, clean, task, and the seed decide.
         folder: Where its relative paths start.
         decisions: What people decided about doubted rows, the whole log, oldest first.
+        room: Where rows are kept on their way; the result is the same.
 
     Raises:
         DataError: if rows are missing, a side of the split is empty, there is one class only, or most labels of the
             test or validation rows are unknown to training.
     """
-    _places(recipe, folder)  # all that is missing at once, before anything is read
-    readings: dict[Split, Reading] = {}
-    for split, spec in _specs(recipe).items():
-        if isinstance(spec, str):
-            readings[split] = read_rows(
-                spec, folder=folder, task=recipe.task.type, columns=recipe.data.columns, where=recipe.data.where,
-                source=recipe.data.source,
-            )  # fmt: skip
+    readings = _read(recipe, folder, room)
     splits = split_rows(
         readings["train"], validation=readings.get("validation") or _share(recipe.data.validation),
         test=readings.get("test") or _share(recipe.data.test), seed=recipe.seed, group_by=recipe.data.group_by,
+        room=room,
     )  # fmt: skip
-    cleaned = clean_rows(splits.train, splits.bad["train"], clean=recipe.clean, parse=readings["train"].parse)
-    near = recipe.clean.near_duplicates
-    single, twins, conflicts = without_twins(cleaned.kept, near.threshold) if near else (cleaned.kept, [], [])
-    clean, leaked = without_leaks(single, splits, readings, recipe.data.group_by)
-    if near:
-        clean, nearly = without_near_leaks(clean, splits, near.threshold)
-        leaked += nearly
-    masks: list[Repair] = []
-    doubts: list[Doubt] = []
-    if recipe.clean.personal_data:
-        clean, masks, doubts = mask_rows(clean)
-    doubts += doubts_of(clean, conflicts, clean=recipe.clean, seed=recipe.seed)
-    reviewed = apply_decisions(clean, doubts, decisions)
+    cleaned = _cleaned(recipe, readings, splits, room)
+    into = Reviewed(room.store(), room.store(), room.store())
+    reviewed = apply_decisions(cleaned.rows, cleaned.doubts, decisions, into=into)
+    dropped: Store[Dropped] = room.store()
+    for lost in (*cleaned.dropped, reviewed.dropped):
+        dropped.extend(lost)
+    held_out: tuple[Split, ...] = ("validation", "test")
+    dropped.extend(dropped_bad(bad, split) for split in held_out for bad in splits.bad[split])
     train, waiting = reviewed.kept, reviewed.waiting
-    dropped = cleaned.dropped + twins + leaked + reviewed.dropped
-    dropped += [dropped_bad(bad, split) for split in ("validation", "test") for bad in splits.bad[split]]
-    kept = {row.source for row in [*train, *waiting]}
-    repairs = [repair for repair in cleaned.repairs + masks if repair.source in kept]
-    sides: dict[Split, list[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
+    repairs = _of_those_left(cleaned.repairs, (train, waiting), room)
+    sides: dict[Split, Sequence[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
     _refuse_empty(sides, dropped, waiting, recipe)
     labels: list[str] = []
-    warnings = _warnings(sides, splits, leaked, recipe)
+    warnings = _warnings(sides, splits, dropped, recipe)
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in row.labels})
         _refuse_one_class(labels, train)
         warnings += unknown_labels(sides, labels)
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
-    report["doubts"] = dict(Counter(doubt.stage for doubt in doubts).most_common())
-    return Prepared(train, splits.validation, splits.test, dropped, repairs, labels, report, clean, doubts)
+    report["doubts"] = dict(Counter(doubt.stage for doubt in cleaned.doubts).most_common())
+    return Prepared(
+        train, splits.validation, splits.test, dropped, repairs, labels, report, cleaned.rows, cleaned.doubts
+    )
+
+
+def _read(recipe: Recipe, folder: Path, room: Room) -> dict[Split, Reading]:
+    """The rows of each side that names some of its own."""
+    _places(recipe, folder)  # all that is missing at once, before anything is read
+    data = recipe.data
+    return {
+        split: read_rows(
+            spec, folder=folder, task=recipe.task.type, columns=data.columns, where=data.where, source=data.source,
+            room=room,
+        )
+        for split, spec in _specs(recipe).items() if isinstance(spec, str)
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Cleaned:
+    """Training rows before any person's decision, and what the stages did."""
+
+    rows: Sequence[Row]
+    dropped: tuple[Sequence[Dropped], ...]
+    repairs: tuple[Sequence[Repair], ...]
+    doubts: list[Doubt]
+
+
+def _cleaned(recipe: Recipe, readings: dict[Split, Reading], splits: Splits, room: Room) -> _Cleaned:
+    """The training rows through all stages, one after the other."""
+    clean, near = recipe.clean, recipe.clean.near_duplicates
+    basic = clean_rows(splits.train, splits.bad["train"], clean=clean, parse=readings["train"].parse, room=room)
+    rows, dropped, repairs = basic.kept, [basic.dropped], [basic.repairs]
+    conflicts: list[LabelConflict] = []
+    if near:
+        single = without_twins(rows, near.threshold, room=room)
+        rows, conflicts = single.rows, single.conflicts
+        dropped.append(single.dropped)
+    sealed = without_leaks(rows, splits, readings, recipe.data.group_by, room)
+    rows = sealed.rows
+    dropped.append(sealed.dropped)
+    if near:
+        sealed = without_near_leaks(rows, splits, near.threshold, room=room)
+        rows = sealed.rows
+        dropped.append(sealed.dropped)
+    doubts: list[Doubt] = []
+    if clean.personal_data:
+        masked = mask_rows(rows, room)
+        rows, doubts = masked.rows, masked.doubts
+        repairs.append(masked.repairs)
+    doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed)
+    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts)
+
+
+def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence[Row]], room: Room) -> Sequence[Repair]:
+    """The repairs of rows that are still there."""
+    there = among((repair.source for repair in chain(*repairs)), (row.source for row in chain(*sides)))
+    left: Store[Repair] = room.store()
+    left.extend(compress(chain(*repairs), there))
+    return left
 
 
 def _share(given: str | float) -> float:
@@ -170,7 +231,7 @@ def _share(given: str | float) -> float:
 
 
 def _refuse_empty(
-    sides: dict[Split, list[Row]], dropped: list[Dropped], waiting: Sequence[Row], recipe: Recipe
+    sides: dict[Split, Sequence[Row]], dropped: Iterable[Dropped], waiting: Sequence[Row], recipe: Recipe
 ) -> None:
     for split in SPLITS:
         if sides[split]:
@@ -188,7 +249,7 @@ def _refuse_empty(
         raise DataError(f"The {split} side of the split has no row", got=got, fix=fix)
 
 
-def _refuse_one_class(labels: list[str], train: list[Row]) -> None:
+def _refuse_one_class(labels: list[str], train: Sequence[Row]) -> None:
     if len(labels) < 2:
         raise DataError(
             "The training rows have one class only", got=f"{labels[0]!r} in all {len(train)} rows",
@@ -196,7 +257,7 @@ def _refuse_one_class(labels: list[str], train: list[Row]) -> None:
         )  # fmt: skip
 
 
-def unknown_labels(sides: dict[Split, list[Row]], labels: list[str]) -> list[str]:
+def unknown_labels(sides: dict[Split, Sequence[Row]], labels: list[str]) -> list[str]:
     """One warning for each held-out side with labels that training lacks; an error where most rows have one."""
     known = set(labels)
     warnings: list[str] = []
@@ -219,28 +280,30 @@ def unknown_labels(sides: dict[Split, list[Row]], labels: list[str]) -> list[str
     return warnings
 
 
-def _warnings(sides: dict[Split, list[Row]], splits: Splits, leaked: list[Dropped], recipe: Recipe) -> list[str]:
+def _warnings(
+    sides: dict[Split, Sequence[Row]], splits: Splits, dropped: Iterable[Dropped], recipe: Recipe
+) -> list[str]:
     warnings: list[str] = []
     for split in ("validation", "test"):
         bad = splits.bad[split]
         if bad:
             lost = f"{_rows(len(bad))} of {split} cannot be read; left out, not repaired"
             warnings.append(f"{lost}; the first: {bad[0]}")
-    if leaked:
-        were = "was dropped, since it also stands" if len(leaked) == 1 else "were dropped, since they also stand"
-        near = sum(item.stage == "near_leak" for item in leaked)
-        nearly = f" ({near} nearly)" if near else ""
-        warnings.append(f"{_rows(len(leaked))} of train {were} in validation or test{nearly}")
-    chosen_by, scored = ({normalised(raw_key(row)) for row in sides[split]} for split in ("validation", "test"))
-    twice = chosen_by & scored
-    if twice:
-        warnings.append(f"{len(twice)} texts stand in both validation and test")
+    leaks = Counter(item.stage for item in dropped if item.stage in ("leak", "near_leak"))
+    if leaked := leaks.total():
+        were = "was dropped, since it also stands" if leaked == 1 else "were dropped, since they also stand"
+        nearly = f" ({leaks['near_leak']} nearly)" if leaks["near_leak"] else ""
+        warnings.append(f"{_rows(leaked)} of train {were} in validation or test{nearly}")
+    train, chosen_by, scored = numbered(
+        *(digests(normalised(raw_key(row)) for row in sides[split]) for split in SPLITS)
+    )
+    if twice := len(np.intersect1d(chosen_by, scored)):
+        warnings.append(f"{twice} texts stand in both validation and test")
     if recipe.task.type == "classification":
-        labels: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-        for row in sides["train"]:
-            labels[normalised(raw_key(row))].add(row.labels)
-        torn = sum(len(found) > 1 for found in labels.values())
-        if torn:
+        known: dict[tuple[str, ...], int] = {}
+        labels = np.array([known.setdefault(row.labels, len(known)) for row in sides["train"]], dtype=np.int64)
+        told_apart = np.unique(np.stack((train, labels), axis=1), axis=0)[:, 0]
+        if torn := int((np.unique(told_apart, return_counts=True)[1] > 1).sum()):
             warnings.append(f"conflicting labels: {torn} texts of train stand there under more than one label (kept)")
         return warnings
     told = Counter(label for row in sides["train"] for label in row.labels)
@@ -259,34 +322,37 @@ def _warnings(sides: dict[Split, list[Row]], splits: Splits, leaked: list[Droppe
 
 
 def _report(
-    recipe: Recipe, readings: dict[Split, Reading], splits: Splits, sides: dict[Split, list[Row]],
-    dropped: list[Dropped], repairs: list[Repair], warnings: list[str], waiting: Sequence[Row],
+    recipe: Recipe, readings: dict[Split, Reading], splits: Splits, sides: dict[Split, Sequence[Row]],
+    dropped: Sequence[Dropped], repairs: Sequence[Repair], warnings: list[str], waiting: Sequence[Row],
 ) -> dict[str, Any]:  # fmt: skip
-    lost = {split: [item for item in dropped if item.split == split] for split in SPLITS}
-    mended = len({repair.source for repair in repairs})
+    reasons = {split: _reasons(item for item in dropped if item.split == split) for split in SPLITS}
+    mended = len(np.unique(numbered(digests(repair.source for repair in repairs))[0]))
     counts: dict[Split, dict[str, Any]] = {
         split: {
-            "in": len(sides[split]) + len(lost[split]), "repaired": mended if split == "train" else 0,
-            "dropped": _reasons(lost[split]), "kept": len(sides[split]),
+            "in": len(sides[split]) + sum(reasons[split].values()), "repaired": mended if split == "train" else 0,
+            "dropped": reasons[split], "kept": len(sides[split]),
         }
         for split in SPLITS
     }  # fmt: skip
     counts["train"]["in"] += len(waiting)
     counts["train"]["to review"] = len(waiting)
-    gone = {(item.split, item.source) for item in dropped}
-    bad = [(split, row) for split in SPLITS for row in splits.bad[split] if (split, row.source) in gone]
+    gone = among(
+        (f"{split} {row.source}" for split in SPLITS for row in splits.bad[split]),
+        (f"{item.split} {item.source}" for item in dropped),
+    )
+    bad = compress(((split, row) for split in SPLITS for row in splits.bad[split]), gone)
     thinks = sum("<think>" in row.answer for row in sides["train"])
     files = [asdict(file) | {"split": split} for split, reading in readings.items() for file in reading.files]
     return {
         "task": recipe.task.type, "format": readings["train"].format, "files": files, "source": recipe.data.source,
         "filtered": sum(reading.filtered for reading in readings.values()), "counts": counts,
-        "bad": [f"{split}: {row}" for split, row in bad[:SHOWN_BAD]], "bad_rows": len(bad),
+        "bad": [f"{split}: {row}" for split, row in islice(bad, SHOWN_BAD)], "bad_rows": sum(gone),
         "repairs": dict(Counter(repair.stage for repair in repairs)),
         "labels": {split: label_counts(sides[split]) for split in SPLITS},
         "think": {"rows": thinks, "share": round(thinks / max(len(sides["train"]), 1), 6)},
         "lengths": {
-            "question": lengths([len(raw_text) for row in sides["train"] if (raw_text := row.question)]),
-            "answer": lengths([len(row.answer) for row in sides["train"] if row.answer]),
+            "question": lengths(len(raw_text) for row in sides["train"] if (raw_text := row.question)),
+            "answer": lengths(len(row.answer) for row in sides["train"] if row.answer),
         },
         "warnings": warnings,
     }  # fmt: skip
@@ -297,13 +363,13 @@ def label_counts(rows: Iterable[Row]) -> dict[str, int]:
     return dict(Counter(label for row in rows for label in row.labels).most_common())
 
 
-def lengths(characters: Sequence[int]) -> dict[str, int]:
+def lengths(characters: Iterable[int]) -> dict[str, int]:
     """p50, p95 (nearest rank) and max of lengths in characters; {} for none."""
-    if not characters:
+    ranked = np.sort(np.fromiter(characters, dtype=np.int64))
+    if not len(ranked):
         return {}
-    ranked = sorted(characters)
-    rank = {share: ranked[max(-(-share * len(ranked) // 100) - 1, 0)] for share in (50, 95)}
-    return {"p50": rank[50], "p95": rank[95], "max": ranked[-1]}
+    rank = {share: int(ranked[max(-(-share * len(ranked) // 100) - 1, 0)]) for share in (50, 95)}
+    return {"p50": rank[50], "p95": rank[95], "max": int(ranked[-1])}
 
 
 def _reasons(dropped: Iterable[Dropped]) -> dict[str, int]:

@@ -1,12 +1,17 @@
 """A recipe's spec -> Rows, bad rows, and what was read.
 
-"data/*.jsonl" --locate--> files --read_file--> records --Layout (columns, where)--> Row | BadRow
+"data/*.jsonl" --locate--> files --parts_of--> parts --records_of--> records --Layout (columns, where)--> Row | BadRow
+
+The rows are held in memory, or stay in their files and are read part by part, by all cores, as the room says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,9 +19,11 @@ from typing import Any
 from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow, Row
-from tuneloop.rows.files import Record, plain, read_file
-from tuneloop.rows.layout import Layout, Where, find_layout
+from tuneloop.rows.files import Part, Record, parts_of, plain, records_of
+from tuneloop.rows.layout import Columns, Layout, Where, find_layout
 from tuneloop.rows.locate import Place, locate, shown_path
+from tuneloop.rows.room import MEMORY, Room, kept
+from tuneloop.shelf import Store, writing
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 """An empty mapping that nobody can fill, as a default."""
@@ -43,7 +50,7 @@ class Reading:
 
     Attributes:
         rows: The rows, in the order of the files.
-        bad: The rows that could not be read as they stand.
+        bad: The rows that could not be read as they stand, in the same order.
         format: The format that was detected, e.g. "text + label: text + category".
         files: The inputs.
         filtered: Rows that `where` left out.
@@ -51,8 +58,8 @@ class Reading:
         columns: Ours -> theirs.
     """
 
-    rows: list[Row]
-    bad: list[BadRow]
+    rows: Sequence[Row]
+    bad: Sequence[BadRow]
     format: str
     files: list[SourceFile]
     filtered: int
@@ -61,8 +68,9 @@ class Reading:
 
 
 def read_rows(
-    spec: str, *, folder: Path, task: str, columns: Mapping[str, str] = NONE, where: Where = NONE, source: str = ""
-) -> Reading:
+    spec: str, *, folder: Path, task: str, columns: Mapping[str, str] = NONE, where: Where = NONE, source: str = "",
+    room: Room = MEMORY,
+) -> Reading:  # fmt: skip
     """Read every row that `spec` names.
 
     Args:
@@ -72,29 +80,31 @@ def read_rows(
         columns: Ours -> theirs, where the names are not the usual ones.
         where: Their column -> the value that rows must have.
         source: Where the rows can be had, in words; stands in the error of a missing file.
+        room: Where the rows are kept.
 
     Raises:
         DataError: if nothing is there, no format fits, a named column is missing, or no row is usable.
         RecipeError: if `columns` names something that is not a column of ours.
     """
-    records, bad, files = _read_place(locate(spec, folder, source), folder)
-    if not records:
-        raise DataError(f"{spec} has no usable row", got=_first(bad), fix="Mend the first line, or name another file")
-    layout = find_layout((r.value for r in records), task=task, columns=columns, where=where, name=spec)
-    kept = [record for record in records if not where or layout.wanted(record.value)]
-    rows, faulty = _parse(kept, layout)
-    if not kept and not bad:
+    found = _read_place(locate(spec, folder, source), folder, room)
+    if not found.columns.rows:
         raise DataError(
-            f"data.where leaves no row of {spec}", got=f"{len(records)} rows, none with {_rule(layout.where)}",
+            f"{spec} has no usable row", got=_first(list(islice(found.broken(), 3)), found.lines),
+            fix="Mend the first line, or name another file",
+        )  # fmt: skip
+    layout = find_layout(found.columns, task=task, columns=columns, where=where, name=spec)
+    rows, bad, filtered = found.parsed(layout, room)
+    if filtered == found.columns.rows and not bad:
+        raise DataError(
+            f"data.where leaves no row of {spec}", got=f"{filtered} rows, none with {_rule(layout.where)}",
             fix="Check the values in data.where",
         )  # fmt: skip
     if not rows:
         raise DataError(
-            f"{spec} has no usable row", got=_first(faulty + bad), allowed=f"{layout.name} (detected)",
+            f"{spec} has no usable row", got=_first(bad[:3], len(bad)), allowed=f"{layout.name} (detected)",
             fix="Mend the rows, or say which column is which in data.columns",
         )  # fmt: skip
-    bad = _in_order(bad + faulty, files)
-    return Reading(rows, bad, layout.name, files, len(records) - len(kept), layout, layout.columns)
+    return Reading(rows, bad, layout.name, found.files, filtered, layout, layout.columns)
 
 
 def read_questions(path: Path, *, columns: Mapping[str, str] = NONE) -> list[Row]:
@@ -109,44 +119,152 @@ def read_questions(path: Path, *, columns: Mapping[str, str] = NONE) -> list[Row
     Raises:
         DataError: if the file is missing or a row of it has nothing to answer.
     """
-    records, bad, files = _read_place(locate(str(path), Path.cwd()), Path.cwd())
+    found = _read_place(locate(str(path), Path.cwd()), Path.cwd(), MEMORY)
     name = str(path)
-    rows: list[Row] = []
-    if records:
-        layout = find_layout((r.value for r in records), task="question", columns=columns, where={}, name=name)
-        rows, faulty = _parse(records, layout)
-        bad = _in_order(bad + faulty, files)
-    if bad or not records:  # an answer a row is what was asked for: leaving some out would shift the others
-        fix = "Mend or remove them"
+    rows: Sequence[Row] = []
+    bad: Sequence[BadRow] = list(found.broken())
+    if found.columns.rows:
+        layout = find_layout(found.columns, task="question", columns=columns, where={}, name=name)
+        rows, bad, _ = found.parsed(layout, MEMORY)
+    if bad or not found.columns.rows:  # an answer a row is what was asked for: leaving some out would shift the others
         count = len(rows) + len(bad)
-        raise DataError(f"{len(bad)} of {count} rows of {name} cannot be read", got=_first(bad), fix=fix)
-    return rows
+        got = _first(bad[:3], len(bad))
+        raise DataError(f"{len(bad)} of {count} rows of {name} cannot be read", got=got, fix="Mend or remove them")
+    return list(rows)
 
 
-def _parse(records: list[Record], layout: Layout) -> tuple[list[Row], list[BadRow]]:
-    rows: list[Row] = []
-    bad: list[BadRow] = []
-    for record in records:
-        found = layout(record.value, record.source)
-        if isinstance(found, Row):
-            rows.append(found)
+# -- files and sets of the hub --------------------------------------------------------------------------------
+
+
+class _Found(ABC):
+    """The rows that a spec names, read but not understood yet.
+
+    Attributes:
+        columns: Of all records.
+        lines: Rows, those that are no records counted.
+        files: The inputs.
+    """
+
+    columns: Columns
+    lines: int
+    files: list[SourceFile]
+
+    @abstractmethod
+    def broken(self) -> Iterator[BadRow]:
+        """What is no record, in order."""
+
+    @abstractmethod
+    def parsed(self, layout: Layout, room: Room) -> tuple[Sequence[Row], Sequence[BadRow], int]:
+        """(rows, bad rows, rows that `where` leaves out), in order."""
+
+
+class _Held(_Found):
+    """Records in memory."""
+
+    def __init__(self, items: Sequence[Record | BadRow], files: list[SourceFile]) -> None:
+        self.items, self.files, self.lines, self.columns = items, files, len(items), Columns()
+        for item in items:
+            if isinstance(item, Record):
+                self.columns.add(item.value)
+
+    def broken(self) -> Iterator[BadRow]:
+        """See _Found."""
+        return (item for item in self.items if isinstance(item, BadRow))
+
+    def parsed(self, layout: Layout, room: Room) -> tuple[Sequence[Row], Sequence[BadRow], int]:
+        """See _Found."""
+        rows, bad = list[Row](), list[BadRow]()
+        return rows, bad, parse_into(rows, bad, self.items, layout)
+
+
+class _InFiles(_Found):
+    """Records that stay in their files, and are read part by part whenever they are wanted."""
+
+    def __init__(self, parts: list[Part], files: list[SourceFile], room: Room) -> None:
+        self.parts, self.files, self.columns = parts, files, Columns()
+        counts = list(room.engine.each(survey, parts, "looking through the rows"))
+        for _, seen in counts:
+            self.columns.join(seen)
+        self.lines = sum(count for count, _ in counts)
+        at = {part.name: 0 for part in parts}
+        for part, (count, _) in zip(parts, counts, strict=True):
+            at[part.name] += count
+        self.files = [replace(file, rows=at[file.path]) for file in files]
+
+    def broken(self) -> Iterator[BadRow]:
+        """See _Found."""
+        return (item for part in self.parts for item in records_of(part) if isinstance(item, BadRow))
+
+    def parsed(self, layout: Layout, room: Room) -> tuple[Sequence[Row], Sequence[BadRow], int]:
+        """See _Found."""
+        rows, bad, filtered = room.shelf(), room.shelf(), 0
+        tasks = [ParseTask(part, layout, room.path("rows"), room.path("bad")) for part in self.parts]
+        for task, left_out in zip(tasks, room.engine.each(parse_part, tasks, "reading the rows"), strict=True):
+            rows.adopt(task.rows)
+            bad.adopt(task.bad)
+            filtered += left_out
+        return rows, bad, filtered
+
+
+def survey(part: Part) -> tuple[int, Columns]:
+    """How many rows a part has, and in which columns."""
+    seen, rows = Columns(), 0
+    for item in records_of(part):
+        rows += 1
+        if isinstance(item, Record):
+            seen.add(item.value)
+    return rows, seen
+
+
+@dataclass(frozen=True)
+class ParseTask:
+    """A part to be understood, and the files that take its rows and its bad rows."""
+
+    part: Part
+    layout: Layout
+    rows: Path
+    bad: Path
+
+
+def parse_part(task: ParseTask) -> int:
+    """Write the rows of a part, once; gives the number of those that `where` leaves out."""
+
+    def parsed() -> int:
+        with writing(task.rows) as rows, writing(task.bad) as bad:
+            return parse_into(rows, bad, records_of(task.part), task.layout)
+
+    return kept(task.rows.with_suffix(".json"), parsed)
+
+
+def parse_into(rows: Store[Row], bad: Store[BadRow], items: Iterable[Record | BadRow], layout: Layout) -> int:
+    """Put each record where it belongs, as a Row or a BadRow; gives the number of those that `where` leaves out."""
+    filtered = 0
+    for item in items:
+        if isinstance(item, BadRow):
+            bad.append(item)
+        elif layout.where and not layout.wanted(item.value):
+            filtered += 1
         else:
-            bad.append(found if record.raw is None else replace(found, raw=record.raw))
-    return rows, bad
+            found = layout(item.value, item.source)
+            if isinstance(found, Row):
+                rows.append(found)
+            else:
+                bad.append(found if item.raw is None else replace(found, raw=item.raw))
+    return filtered
 
 
-def _read_place(place: Place, folder: Path) -> tuple[list[Record], list[BadRow], list[SourceFile]]:
+def _read_place(place: Place, folder: Path, room: Room) -> _Found:
     if place.hub:
         records = read_hub(place.hub, place.split)
-        return records, [], [SourceFile(hub_name(place), rows_sha256(records), len(records))]
-    records, bad, files = [], [], []
-    for path in place.files:
-        name = shown_path(path, folder)
-        good, broken = read_file(path, name)
-        records += good
-        bad += broken
-        files.append(SourceFile(name, sha256_file(path), len(good) + len(broken)))
-    return records, bad, files
+        return _Held(records, [SourceFile(hub_name(place), rows_sha256(records), len(records))])
+    names = [shown_path(path, folder) for path in place.files]
+    parts = [part for path, name in zip(place.files, names, strict=True) for part in parts_of(path, name)]
+    hashes = [sha256_file(path) for path in place.files]
+    if room.folder is not None:
+        return _InFiles(parts, [SourceFile(*both, 0) for both in zip(names, hashes, strict=True)], room)
+    items = [item for part in parts for item in records_of(part)]
+    counts = Counter(item.source.rpartition(":")[0] for item in items)
+    return _Held(items, [SourceFile(name, sha, counts[name]) for name, sha in zip(names, hashes, strict=True)])
 
 
 def hub_name(place: Place) -> str:
@@ -191,18 +309,13 @@ def read_hub(name: str, split: str) -> list[Record]:
     return [Record(f"{name}:{n}", {k: value(k, v) for k, v in row.items()}, None) for n, row in enumerate(loaded, 1)]
 
 
-def _first(bad: list[BadRow]) -> str:
-    shown = "; ".join(str(row).rstrip(".") for row in bad[:3])
-    return f"{len(bad)} bad rows, the first: {shown}" if bad else "no rows"
+def _first(bad: Sequence[BadRow], count: int) -> str:
+    shown = "; ".join(str(row).rstrip(".") for row in bad)
+    return f"{count} bad rows, the first: {shown}" if bad else "no rows"
 
 
 def _rule(where: Where) -> str:
     return ", ".join(f"{name} = {value!r}" for name, value in where.items())
-
-
-def _in_order(bad: list[BadRow], files: list[SourceFile]) -> list[BadRow]:
-    order = {file.path: place for place, file in enumerate(files)}
-    return sorted(bad, key=lambda row: source_place(row.source, order))
 
 
 def source_place(source: str, order: Mapping[str, int]) -> tuple[int, int]:

@@ -6,14 +6,16 @@ side = hash(seed, "test" | "validation", the group, else what the row asks)  aga
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow, Row, Split
 from tuneloop.rows.layout import SYNONYMS
 from tuneloop.rows.read import Reading
+from tuneloop.rows.room import MEMORY, Room
 from tuneloop.rows.values import has, look_up, scalar_text
+from tuneloop.shelf import Store
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -29,15 +31,16 @@ class Splits:
         bad: The bad rows of each side.
     """
 
-    train: list[Row]
-    validation: list[Row]
-    test: list[Row]
-    bad: dict[Split, list[BadRow]]
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    test: Sequence[Row]
+    bad: dict[Split, Sequence[BadRow]]
 
 
 def split_rows(
-    train: Reading, *, validation: Reading | float, test: Reading | float, seed: int, group_by: str | None
-) -> Splits:
+    train: Reading, *, validation: Reading | float, test: Reading | float, seed: int, group_by: str | None,
+    room: Room = MEMORY,
+) -> Splits:  # fmt: skip
     """Cut the shares out of the training rows, before any cleaning.
 
     Rows with the same raw text (or prompt) always fall on one side, and with `group_by` rows of the same group.
@@ -49,6 +52,7 @@ def split_rows(
         test: Rows of their own, or a share in (0, 1).
         seed: Another seed gives other sides.
         group_by: A column, ours or the user's; None for none.
+        room: Where the sides are kept.
 
     Raises:
         DataError: if `group_by` is no column, or the shares leave nothing to train on.
@@ -64,17 +68,19 @@ def split_rows(
             allowed="less than 1", fix="Make them smaller, e.g. 0.1 each",
         )  # fmt: skip
     group = group_of(train, group_by) if group_by else None
-    rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
-    bad: dict[Split, list[BadRow]] = {split: [] for split in SPLITS}
+    rows: dict[Split, Store[Row]] = {split: room.store() for split in SPLITS}
+    bad: dict[Split, Store[BadRow]] = {split: room.store() for split in SPLITS}
     for row in train.rows:
         rows[side_of((group(row) if group else None) or raw_key(row), shares, seed)].append(row)
     for line in train.bad:
         bad[side_of(line.raw, shares, seed)].append(line)
+    sides: dict[Split, Sequence[Row]] = dict(rows)
+    lost: dict[Split, Sequence[BadRow]] = dict(bad)
     apart: dict[Split, Reading | float] = {"validation": validation, "test": test}
     for split, given in apart.items():
         if isinstance(given, Reading):
-            rows[split], bad[split] = list(given.rows), list(given.bad)
-    return Splits(rows["train"], rows["validation"], rows["test"], bad)
+            sides[split], lost[split] = given.rows, given.bad
+    return Splits(sides["train"], sides["validation"], sides["test"], lost)
 
 
 def raw_key(row: Row) -> str:

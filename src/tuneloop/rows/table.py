@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,17 +21,20 @@ ROW_COLUMNS = {
 }  # fmt: skip
 """Columns of a row table: `label` holds one label, `labels` several (the other is null); `meta` is JSON."""
 
+ROWS_AT_ONCE = 8192
+"""Rows of a row group: what is in memory while a table is written."""
+
 Record = TypeVar("Record", Dropped, Repair)
 """Records whose fields are all text: their columns are their fields."""
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows, atomically.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written.
     """
-    _write(path, [_to_record(row) for row in rows], ROW_COLUMNS)
+    _write(path, map(_to_record, rows), ROW_COLUMNS)
 
 
 def read_table(path: Path) -> list[Row]:
@@ -42,13 +46,13 @@ def read_table(path: Path) -> list[Row]:
     return [_to_row(record) for record in _read(path)]
 
 
-def write_records(path: Path, kind: type[Record], records: Sequence[Record]) -> None:
+def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> None:
     """Write what was dropped or mended, atomically; an empty table has the columns of its `kind` too.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written.
     """
-    _write(path, [asdict(record) for record in records], {field.name: TEXT for field in fields(kind)})
+    _write(path, map(asdict, records), {field.name: TEXT for field in fields(kind)})
 
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:
@@ -60,15 +64,17 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
     return [kind(**record) for record in _read(path)]
 
 
-def _write(path: Path, records: list[dict[str, Any]], columns: dict[str, str]) -> None:
-    import polars as pl  # half a second, which `tuneloop --help` does not have
+def _write(path: Path, records: Iterable[dict[str, Any]], columns: dict[str, str]) -> None:
+    import pyarrow as pa  # half a second, which `tuneloop --help` does not have
+    from pyarrow import parquet
 
-    texts = pl.List(pl.String)
-    turns = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
-    kinds: dict[str, Any] = {TEXT: pl.String, NUMBER: pl.Float64, TEXTS: texts, TURNS: turns}
-    schema = {name: kinds[kind] for name, kind in columns.items()}
-    with atomic_path(path) as temporary:
-        pl.DataFrame(records, schema=schema).write_parquet(temporary)
+    texts, turns = pa.list_(pa.string()), pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
+    kinds = {TEXT: pa.string(), NUMBER: pa.float64(), TEXTS: texts, TURNS: turns}
+    schema = pa.schema({name: kinds[kind] for name, kind in columns.items()})
+    rest = iter(records)
+    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        while block := list(islice(rest, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(block, schema))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuneloop.errors import RecipeError
+from tuneloop.rows.digests import digests, first_places, numbered
+from tuneloop.rows.engine import threads
 from tuneloop.rows.near.candidates import Candidates, candidates, choose_bands
-from tuneloop.rows.near.jaccard import jaccards, threads
+from tuneloop.rows.near.jaccard import jaccards
 from tuneloop.rows.near.minhash import Bands, sketch
+from tuneloop.shelf import select
 
 LOWEST_THRESHOLD = 0.5
 """Texts less alike than this are no duplicates, and need so many bands that nothing is gained by them."""
@@ -63,14 +66,11 @@ def near_duplicates(texts: Sequence[str], threshold: float, *, workers: int | No
             allowed=f"a Jaccard similarity from {LOWEST_THRESHOLD} to 1",
             fix="0.85 finds long rows with a word or two changed, 0.7 short ones",
         )  # fmt: skip
-    seen: dict[str, int] = {}
-    first = np.fromiter(
-        (seen.setdefault(text, place) for place, text in enumerate(texts)), dtype=np.int64, count=len(texts)
-    )
-    del seen
+    first = first_places(numbered(digests(texts))[0])
     places = np.arange(len(texts))
     distinct = np.flatnonzero(first == places)
-    search = _Search([texts[place] for place in distinct.tolist()], threshold, workers or threads())
+    some = texts if len(distinct) == len(texts) else select(texts, distinct)
+    search = _Search(some, threshold, workers or threads())
     left, right, similar = search.run()
     copies = np.flatnonzero(first != places)
     left = np.concatenate((distinct[left], first[copies]))

@@ -5,14 +5,13 @@ pairs of like length --shingles of both--> (P, 2L) sorted together --equal neigh
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuneloop.rows.engine import threads
 from tuneloop.rows.near.shingles import LENGTH, shingles
 
 _CHUNK = 1 << 18
@@ -47,11 +46,6 @@ def jaccards(
         for _ in pool.map(fill, _chunks(longest[order])):
             pass
     return found
-
-
-def threads() -> int:
-    """As many as the process may use cores."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _chunks(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,121 @@
+"""Who does the work that can be cut into parts: this process, all cores, or a Ray cluster.
+
+tasks --each(function)--> results in the order of the tasks, whoever did them and whenever they were done
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, Literal, TypeVar
+
+from tuneloop.errors import RecipeError
+from tuneloop.terminal import progress
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+EngineName = Literal["local", "ray"]
+
+
+class Engine(ABC):
+    """Runs a function of a module on each of many tasks; function, tasks and results travel to other processes."""
+
+    def each(self, function: Callable[[Task], Result], tasks: Sequence[Task], what: str) -> Iterator[Result]:
+        """The results, in order.
+
+        Args:
+            function: At the top of a module; the same task always gives the same result.
+            tasks: Small ones: they name what to read and where to write.
+            what: Beside the progress bar; "" shows none.
+        """
+        with progress(what, len(tasks), unit="parts") as bar:
+            for result in self.results(function, tasks):
+                yield result
+                bar.advance()
+
+    @abstractmethod
+    def results(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """The results, in order, and nothing on the screen."""
+
+
+class Here(Engine):
+    """This process, one task after the other."""
+
+    def results(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """See Engine."""
+        return map(function, tasks)
+
+
+class Cores(Engine):
+    """As many processes as there are cores.
+
+    Args:
+        workers: Processes; None: as many as there are cores.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or threads()
+
+    def results(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """See Engine. Few tasks are under way at a time, so that a Ctrl-C is followed soon."""
+        # spawn: a fork of a process that has threads (numpy's, polars') may hang
+        with ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn")) as pool:
+            waiting: deque[Future[Result]] = deque()
+            try:
+                for task in tasks:
+                    waiting.append(pool.submit(function, task))
+                    if len(waiting) > 2 * self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+class Ray(Engine):
+    """A Ray cluster, through Ray Data; its machines must all see the folder of the run under the same path."""
+
+    def results(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """See Engine.
+
+        Raises:
+            RecipeError: if Ray is not installed.
+        """
+        try:
+            import ray
+            import ray.data
+        except ImportError:
+            raise RecipeError(
+                "engine: ray needs Ray, which is not installed", fix='pip install "ray[data]", or set engine: local'
+            ) from None
+        if not ray.is_initialized():
+            ray.init(include_dashboard=False, log_to_driver=False)
+        ray.data.DataContext.get_current().execution_options.preserve_order = True
+        work = ray.data.from_items([{"number": number} for number in range(len(tasks))], override_num_blocks=len(tasks))
+        for row in work.map(_Numbered(function, tasks)).iter_rows():
+            yield row["result"]
+
+
+class _Numbered:
+    """Ray Data carries columns: the number of a task goes out, its result comes back."""
+
+    def __init__(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
+        self.function, self.tasks = function, tasks
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"result": self.function(self.tasks[row["number"]])}
+
+
+def engine_of(name: EngineName, workers: int | None = None) -> Engine:
+    """The engine that a recipe names."""
+    return Ray() if name == "ray" else Cores(workers)
+
+
+def threads() -> int:
+    """As many as the process may use cores."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,0 +1,94 @@
+"""Where a cleaning keeps its rows: in memory while they fit into the recipe's bound, in files where they do not.
+
+recipe, sizes of the inputs --room_of--> Room --store()--> list | Shelf
+
+Whoever cleans rows writes to a store and reads sequences, and does not know which of the two it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tuneloop.disk import read_json, write_json
+from tuneloop.memory import available_memory
+from tuneloop.recipe import Recipe
+from tuneloop.rows.engine import Engine, Here, engine_of
+from tuneloop.shelf import Shelf, Store
+
+Value = TypeVar("Value")
+
+PER_BYTE = 12
+"""Bytes of memory that a byte of rows needs while they are cleaned in lists: short rows cost most, as objects do."""
+SHARE = 0.5
+"""Of the memory that is free, where the recipe says nothing."""
+
+
+class Room:
+    """Gives the stores of one cleaning, and remembers what its stages found.
+
+    Args:
+        folder: Where shelves lie; None: everything is kept in memory.
+        engine: Who works on parts of what lies on disk.
+    """
+
+    def __init__(self, folder: Path | None = None, engine: Engine | None = None) -> None:
+        self.folder, self.engine = folder, engine or Here()
+        self._made = 0
+
+    def store(self) -> Store[Any]:
+        """An empty store."""
+        return [] if self.folder is None else self.shelf()
+
+    def shelf(self) -> Shelf[Any]:
+        """An empty store on disk."""
+        return Shelf(self.path("shelf"))
+
+    def path(self, name: str) -> Path:
+        """A file of its own, the same one whenever the same cleaning is done again."""
+        assert self.folder is not None, "files are for what does not fit into memory"
+        self._made += 1
+        return self.folder / f"{self._made:05d}-{name}"
+
+    def once(self, name: str, make: Callable[[], Value]) -> Value:
+        """What a stage found, from the folder if an earlier attempt at this very cleaning got so far.
+
+        Args:
+            name: Of the stage.
+            make: Gives what JSON can hold.
+        """
+        return make() if self.folder is None else kept(self.folder / f"{name}.json", make)
+
+
+MEMORY = Room()
+"""Keeps everything in memory."""
+
+
+def kept(path: Path, make: Callable[[], Value]) -> Value:
+    """What stands in a JSON file, which is made first where there is none."""
+    if not path.exists():
+        write_json(path, make())
+    found: Value = read_json(path)
+    return found
+
+
+def room_of(recipe: Recipe, inputs: Iterable[Path], folder: Path, key: str) -> Room:
+    """The room for the rows of a recipe.
+
+    Args:
+        recipe: Its `clean.memory_mb` and `engine` decide.
+        inputs: The files of rows.
+        folder: Where shelves would lie; what an attempt with another key left there is removed.
+        key: Of the rows that are to be made.
+    """
+    bound = recipe.clean.memory_mb * 2**20 if recipe.clean.memory_mb else (available_memory() or 2**32) * SHARE
+    needed = PER_BYTE * sum(path.stat().st_size for path in inputs)
+    if recipe.engine == "local" and needed <= bound:
+        return MEMORY
+    if folder.exists() and (not (folder / "key.json").exists() or read_json(folder / "key.json") != key):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "key.json", key)
+    return Room(folder, engine_of(recipe.engine))

@@ -1,0 +1,146 @@
+"""Rows that go through files come out as those that stay in memory: the same tables, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuneloop.disk import sha256_file
+from tuneloop.recipe import Recipe
+from tuneloop.rows import read, text_file
+from tuneloop.rows.engine import Cores, Engine, Here, Ray
+from tuneloop.rows.prepare import prepare_rows, save_prepared
+from tuneloop.rows.read import parse_part
+from tuneloop.rows.room import MEMORY, Room, room_of
+from tuneloop.runs import RunFolder
+
+WORDS = [
+    "refund",
+    "order",
+    "parcel",
+    "card",
+    "app",
+    "login",
+    "late",
+    "broken",
+    "invoice",
+    "address",
+    "退款",
+    "物流",
+    "please",
+    "my",
+    "where",
+    "is",
+    "the",
+    "when",
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """900 rows in JSONL and CSV: copies, near twins, contradictions, broken lines, mojibake, noise, personal data."""
+    folder, chance = tmp_path_factory.mktemp("rows"), random.Random(3)
+    lines, texts = list[str](), list[str]()
+    for number in range(700):
+        text = " ".join(chance.choice(WORDS) for _ in range(chance.randrange(6, 30))) + f" {chance.randrange(10**6)}"
+        texts.append(text)
+        lines.append(json.dumps({"text": text, "label": chance.choice("abc"), "n": number}))
+    for number in range(60):
+        text, label = chance.choice(texts), chance.choice("abc")
+        lines.append(json.dumps({"text": text if number % 2 else f"{text}!", "label": label}, ensure_ascii=False))
+    lines += ["{'text': 'single quotes', 'label': 'a'}", '{"text": "cut o', '{"text": null, "label": "a"}', "", "[1]"]
+    lines += [
+        json.dumps({"text": "mail me: ann@example.com please, caf\u00c3\u00a9", "label": "a"}, ensure_ascii=False)
+    ]
+    lines += [json.dumps({"text": "".join(chance.choices("qzxjkvw#%&", k=60)), "label": "b"}) for _ in range(8)]
+    chance.shuffle(lines)
+    (folder / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    rows = "\n".join(
+        f'"{" ".join(chance.choices(WORDS, k=12))} {n}\nsecond line",{chance.choice("abc")}' for n in range(90)
+    )
+    (folder / "b.csv").write_text(f"text,label\n{rows}\n", encoding="utf-8")
+    return folder
+
+
+def recipe(**changes: Any) -> Recipe:
+    stages = {"outliers": {}, "lengths": True, "language": True, "personal_data": True}
+    parts = {
+        "name": "rows", "task": {"type": "classification"}, "model": {"name_or_path": "none"},
+        "data": {"train": "*.[jc]s*", "validation": 0.1, "test": 0.1}, "clean": stages,
+    }  # fmt: skip
+    return Recipe.model_validate(parts | changes)
+
+
+def written(folder: Path, home: Path, room: Room, asked: Recipe) -> dict[str, str]:
+    """File of the data folder -> its hash."""
+    run = RunFolder(folder)
+    run.path.mkdir()
+    save_prepared(prepare_rows(asked, home, (), room), run)
+    return {file.name: sha256_file(file) for file in run.data.iterdir() if file.suffix != ".sqlite"}
+
+
+@pytest.fixture(scope="module")
+def in_memory(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return written(tmp_path_factory.mktemp("memory") / "run", home, MEMORY, recipe())
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "BLOCK", 4096)  # many parts of a small file
+
+
+@pytest.mark.parametrize("engine", [Here(), Cores(1), Cores(3)], ids=["here", "one worker", "three workers"])
+def test_files_give_the_same_bytes_whoever_works(
+    home: Path, tmp_path: Path, in_memory: dict[str, str], small_blocks: None, engine: Engine
+) -> None:
+    (tmp_path / "room").mkdir()
+    assert written(tmp_path / "run", home, Room(tmp_path / "room", engine), recipe()) == in_memory
+    assert set(in_memory) >= {"train.parquet", "clean.parquet", "dropped.parquet", "repairs.parquet", "report.json"}
+
+
+def test_a_ray_cluster_gives_the_same_bytes(
+    home: Path, tmp_path: Path, in_memory: dict[str, str], small_blocks: None
+) -> None:
+    pytest.importorskip("ray", reason='Ray is not installed (pip install "ray[data]")')
+    (tmp_path / "room").mkdir()
+    assert written(tmp_path / "run", home, Room(tmp_path / "room", Ray()), recipe()) == in_memory
+
+
+def test_what_was_read_before_a_stop_is_not_read_again(
+    home: Path, tmp_path: Path, in_memory: dict[str, str], small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "room").mkdir()
+    calls: list[Any] = []
+
+    def stopped(task: Any) -> int:
+        calls.append(task)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return parse_part(task)
+
+    monkeypatch.setattr(read, "parse_part", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_rows(recipe(), home, (), Room(tmp_path / "room"))
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "room").glob("*-rows")}
+    assert len(before) == 4
+    monkeypatch.setattr(read, "parse_part", parse_part)
+    assert written(tmp_path / "run", home, Room(tmp_path / "room"), recipe()) == in_memory
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_the_room_follows_the_bound(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, folder = sorted(home.iterdir()), tmp_path / ".cleaning"
+    assert room_of(recipe(), files, folder, "key") is MEMORY
+    assert not folder.exists()
+    assert room_of(recipe(engine="ray"), files, folder, "key").folder == folder
+    (folder / "old").write_text("of the same rows")
+    monkeypatch.setattr("tuneloop.rows.room.PER_BYTE", 10_000)
+    bound = recipe(clean={"memory_mb": 100})
+    assert room_of(bound, files, folder, "key").folder == folder
+    assert (folder / "old").exists()
+    room_of(bound, files, folder, "another key")
+    assert not (folder / "old").exists()
