@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,8 @@ class Shelf(Sequence[T], Generic[T]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("w+b", buffering=0)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        weakref.finalize(self, os.close, self._file)  # whoever still has a view of it can read on
         self._waiting = bytearray()
         self._ends = array("q")
         self._size = 0
@@ -59,7 +61,7 @@ class Shelf(Sequence[T], Generic[T]):
         self._flush()
         with path.open("rb") as file:
             while block := file.read(BLOCK):
-                self._file.write(block)
+                _write(self._file, block)
                 marks = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
                 self._ends.extend((marks + self._size + 1).tolist())
                 self._size += len(block)
@@ -84,7 +86,7 @@ class Shelf(Sequence[T], Generic[T]):
         place = range(len(self))[place]
         self._flush()
         start = self._ends[place - 1] if place else 0
-        found: T = decoded(os.pread(self._file.fileno(), self._ends[place] - start, start))
+        found: T = decoded(os.pread(self._file, self._ends[place] - start, start))
         return found
 
     def __iter__(self) -> Iterator[T]:
@@ -98,14 +100,21 @@ class Shelf(Sequence[T], Generic[T]):
             last = first
             while last + 1 < stop and self._ends[last + 1] - start <= BLOCK:
                 last += 1
-            for line in os.pread(self._file.fileno(), self._ends[last] - start, start).splitlines():
+            for line in os.pread(self._file, self._ends[last] - start, start).splitlines():
                 yield decoded(line)
             first = last + 1
 
     def _flush(self) -> None:
         if self._waiting:
-            self._file.write(self._waiting)
+            _write(self._file, self._waiting)
             self._waiting.clear()
+
+
+def _write(file: int, block: bytes | bytearray) -> None:
+    """All of a block: a write may end early, on a disk that is nearly full for one."""
+    rest = memoryview(block)
+    while len(rest):
+        rest = rest[os.write(file, rest) :]
 
 
 class Selected(Sequence[T], Generic[T]):

@@ -44,9 +44,9 @@ from tuneloop.errors import RecipeError
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.bulk import fit_bulk, linear_scores
 from tuneloop.rows.clean import normalised
-from tuneloop.rows.ngrams import BUCKETS, CodePoints, Codes, Counts, Floats, codes_of, count_ngrams
+from tuneloop.rows.ngrams import BUCKETS, CodePoints, Codes, Counts, Floats, Ints, codes_of, count_ngrams
 from tuneloop.rows.script import kind_of_sign
-from tuneloop.rows.texts import blocks_of
+from tuneloop.rows.texts import blocks_of, in_order
 
 Blocks = Callable[[], Iterable[Sequence[str]]]
 """Gives the texts of a set from the start, in order, as `blocks_of` does; it is asked several times."""
@@ -174,10 +174,15 @@ _Reading = Callable[[Codes], Codes]
 def _document_frequencies(blocks: Blocks, readings: Sequence[_Reading], trusted: Sequence[Bools]) -> list[Floats]:
     """For each reading, in how many trusted rows each bucket stands."""
     tables = [np.zeros(BUCKETS) for _ in readings]
-    for start, counts in _counted(blocks, readings):
-        for table, one, trust in zip(tables, counts, trusted, strict=True):
-            weight = trust[start : start + len(one)][one.row_of()]
-            np.add.at(table, one.bucket, weight)
+
+    def counted(start: int, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
+        found = zip(_counts(texts, readings), trusted, strict=True)
+        return [np.unique(one.bucket[trust[start : start + len(one)][one.row_of()]], return_counts=True)
+                for one, trust in found]  # fmt: skip
+
+    for parts in in_order(blocks(), counted):
+        for table, (buckets, rows) in zip(tables, parts, strict=True):
+            table[buckets] += rows
     return tables
 
 
@@ -185,19 +190,23 @@ def _surprises(
     blocks: Blocks, readings: Sequence[_Reading], tables: Sequence[Floats], trusted: Sequence[Bools]
 ) -> list[Floats]:
     """For each reading, the surprise of each row, itself left out."""
-    sums: list[list[Floats]] = [[] for _ in readings]
-    totals: list[list[Floats]] = [[] for _ in readings]
     prior = DICTIONARY_ROWS * dictionary_pairs()
-    for start, counts in _counted(blocks, readings):
-        for place, (table, one, trust) in enumerate(zip(tables, counts, trusted, strict=True)):
-            own = trust[start : start + len(one)][one.row_of()].astype(float)
-            rows = table[one.bucket] - own + (prior[one.bucket] if readings[place] is _wording else 0.0)
-            sums[place].append(one.sums(one.times * np.log((trust.sum() - own + 1) / (rows + 0.5))))
-            totals[place].append(one.sums(one.times))
+    totals = [int(trust.sum()) for trust in trusted]
+
+    def surprised(start: int, texts: Sequence[str]) -> list[tuple[Floats, Floats]]:
+        found = []
+        for place, one in enumerate(_counts(texts, readings)):
+            own = trusted[place][start : start + len(one)][one.row_of()].astype(float)
+            rows = tables[place][one.bucket] - own + (prior[one.bucket] if readings[place] is _wording else 0.0)
+            weighted = one.sums(one.times * np.log((totals[place] - own + 1) / (rows + 0.5)))
+            found.append((weighted, one.sums(one.times)))
+        return found
+
+    parts = list(in_order(blocks(), surprised))
     typical = [TYPICAL if reading is _wording else 0.0 for reading in readings]
     return [
-        _means(np.concatenate(one), np.concatenate(total), more)
-        for one, total, more in zip(sums, totals, typical, strict=True)
+        _means(*(np.concatenate([part[place][which] for part in parts]) for which in (0, 1)), more)
+        for place, more in enumerate(typical)
     ]
 
 
@@ -209,13 +218,10 @@ def _means(sums: Floats, totals: Floats, typical: float) -> Floats:
     return np.asarray(drawn)
 
 
-def _counted(blocks: Blocks, readings: Sequence[_Reading]) -> Iterator[tuple[int, list[Counts]]]:
-    """The place of each block's first row, and its n-grams in each reading."""
-    start = 0
-    for texts in blocks():
-        codes = codes_of([normalised(text) for text in texts])
-        yield start, [count_ngrams(reading(codes), SIZES) for reading in readings]
-        start += len(texts)
+def _counts(texts: Sequence[str], readings: Sequence[_Reading]) -> list[Counts]:
+    """The n-grams of a block in each reading."""
+    codes = codes_of([normalised(text) for text in texts])
+    return [count_ngrams(reading(codes), SIZES) for reading in readings]
 
 
 def _wording(codes: Codes) -> Codes:

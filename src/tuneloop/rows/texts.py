@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from tuneloop.records import Row
+from tuneloop.rows.engine import threads
+
+Result = TypeVar("Result")
 
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 500_000
 """A block ends at whichever comes first; a longer text is a block of its own."""
@@ -30,3 +36,25 @@ def blocks_of(texts: Iterable[str]) -> Iterator[list[str]]:
         characters += len(text)
     if block:
         yield block
+
+
+def in_order(
+    blocks: Iterable[Sequence[str]], work: Callable[[int, Sequence[str]], Result], *, workers: int | None = None
+) -> Iterator[Result]:
+    """What `work` makes of each block, in their order; a few are worked on at once, as numpy lets threads do.
+
+    Args:
+        blocks: Texts.
+        work: (place of the block's first text, the block) -> anything.
+        workers: Threads; None: as many as there are cores. The result does not depend on it.
+    """
+    count, start = workers or threads(), 0
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        for block in blocks:
+            waiting.append(pool.submit(work, start, block))
+            start += len(block)
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
