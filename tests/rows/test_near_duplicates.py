@@ -13,8 +13,8 @@ from tests.rows.near.reference import edited_pairs, jaccard
 from tuneloop.errors import RecipeError
 from tuneloop.records import BadRow, Dropped, Message, Row
 from tuneloop.rows import near_duplicates
-from tuneloop.rows.clean import Item
 from tuneloop.rows.near_duplicates import LabelConflict, content_text, drop_near_duplicates, keep_best
+from tuneloop.rows.stage import Item
 
 LONG = "please tell me how i can find the payment that i made to the shop on monday"
 """Rows that end in one more word have a Jaccard of about 0.9 with it."""

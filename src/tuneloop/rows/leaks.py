@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from tuneloop.errors import DataError
 from tuneloop.records import Dropped, Row, Split
-from tuneloop.rows.clean import dropped_row, mended_text, normalised
+from tuneloop.rows.clean import asked_key, normalised
 from tuneloop.rows.read import Reading
 from tuneloop.rows.split import Splits, group_of, raw_key
+from tuneloop.rows.stage import dropped_row
 
 
 def without_leaks(
@@ -21,8 +22,8 @@ def without_leaks(
 ) -> tuple[list[Row], list[Dropped]]:
     """Take out training rows that ask what a validation or test row asks, or are of a group that stands there.
 
-    Compared are normalised questions; of held-out rows also as the encoding repair would write them, which training
-    rows went through.
+    Compared are normalised questions; of held-out rows also as the repairs would write them, which training rows went
+    through.
 
     Args:
         train: The cleaned training rows.
@@ -40,7 +41,7 @@ def without_leaks(
     for split, rows in held_out:
         for row in rows:
             key = raw_key(row)
-            asked[normalised(key)] = asked[normalised(mended_text(key))] = f"{split} ({row.source})"
+            asked[normalised(key)] = asked[asked_key(row)] = f"{split} ({row.source})"
         group = _group_of_side(split, readings, group_by) if of_train else None
         if group is not None:
             groups |= {value: split for row in rows if (value := group(row)) is not None}
@@ -87,7 +88,7 @@ def without_near_leaks(
     from tuneloop.rows.near import jaccards, near_duplicates
 
     held_out = [("validation", row) for row in splits.validation] + [("test", row) for row in splits.test]
-    texts = [normalised(mended_text(raw_key(row))) for row in [*train, *(row for _, row in held_out)]]
+    texts = [asked_key(row) for row in [*train, *(row for _, row in held_out)]]
     nearest: dict[int, tuple[float, int]] = {}
     for members in near_duplicates(texts, threshold, workers=workers).clusters:
         here = [place for place in members if place < len(train)]

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuneloop.records import Dropped, Row
-from tuneloop.rows.clean import Item, dropped_row, normalised
+from tuneloop.rows.clean import normalised
 from tuneloop.rows.near import NearDuplicates, jaccards, near_duplicates
+from tuneloop.rows.stage import Item, dropped_row
 
 STAGE = "near_duplicates"
 ROUNDS = 256

@@ -19,14 +19,16 @@ from tuneloop.records import Doubt, Dropped, Repair, Row, Split
 from tuneloop.review.apply import apply_decisions
 from tuneloop.review.log import Decision
 from tuneloop.review.store import held, write_queue
-from tuneloop.rows.clean import clean_rows, dropped_bad, normalised
+from tuneloop.rows.clean import clean_rows, normalised
 from tuneloop.rows.doubts import doubts_of
+from tuneloop.rows.held_out import html_warnings, named_columns, named_labels
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import without_twins
 from tuneloop.rows.personal_data import mask_rows
 from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
 from tuneloop.rows.split import SPLITS, Splits, raw_key, split_rows
+from tuneloop.rows.stage import dropped_bad
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 from tuneloop.runs import RunFolder
 
@@ -40,8 +42,8 @@ class Prepared:
 
     Attributes:
         train: Cleaned training rows that nobody doubts, or that a person let in.
-        validation: As they were read.
-        test: As they were read.
+        validation: As they were read; columns and labels by the names that training rows have.
+        test: The same.
         dropped: Every row that is in none of the three and does not wait (but those that `where` left out), with its
             reason.
         repairs: What was mended in training rows.
@@ -130,7 +132,12 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
         readings["train"], validation=readings.get("validation") or _share(recipe.data.validation),
         test=readings.get("test") or _share(recipe.data.test), seed=recipe.seed, group_by=recipe.data.group_by,
     )  # fmt: skip
-    cleaned = clean_rows(splits.train, splits.bad["train"], clean=recipe.clean, parse=readings["train"].parse)
+    splits, named = named_columns(splits, readings, recipe.clean)
+    cleaned = clean_rows(
+        splits.train, splits.bad["train"], clean=recipe.clean, parse=readings["train"].parse,
+        held_out=[*splits.validation, *splits.test],
+    )  # fmt: skip
+    splits, spelt = named_labels(splits, cleaned.kept, cleaned.repairs, recipe.clean)
     near = recipe.clean.near_duplicates
     single, twins, conflicts = without_twins(cleaned.kept, near.threshold) if near else (cleaned.kept, [], [])
     clean, leaked = without_leaks(single, splits, readings, recipe.data.group_by)
@@ -152,6 +159,7 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     _refuse_empty(sides, dropped, waiting, recipe)
     labels: list[str] = []
     warnings = _warnings(sides, splits, leaked, recipe)
+    warnings += named + spelt + html_warnings(splits, cleaned.repairs)
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in row.labels})
         _refuse_one_class(labels, train)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -56,7 +56,7 @@ class Reading:
     format: str
     files: list[SourceFile]
     filtered: int
-    parse: Callable[[Any, str], Row | BadRow]
+    parse: Layout
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
