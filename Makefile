@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TUNELOOP := $(VENV)/bin/tuneloop
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling clean
+.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling bench-json clean
 
 help:
 	@echo "make demo     install, then tune and score the shipped example; ends with runs/customer_service/report.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-labels  label scoring against each label by itself; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-generate  the speed of greedy answers beside transformers' generate, the same way"
 	@echo "make bench-scaling  whether speed and memory stay flat from short to long documents, from few to many rows"
+	@echo "make bench-json  whether broken JSON lines come back as the rows that they were; minutes, with TUNELOOP_DATA"
 	@echo "make install  only the environment; the command is then $(TUNELOOP)"
 	@echo "make clean    remove .venv, demo/ and caches (never runs/)"
 
@@ -56,6 +57,9 @@ bench-generate: install
 
 bench-scaling: install
 	$(VENV)/bin/python -m benchmarks.scaling $(BENCH_ARGS)
+
+bench-json: install
+	$(VENV)/bin/python -m benchmarks.json_repair $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,7 +9,8 @@
 
 planted.json is a list, in the order of the lines of train.jsonl, one entry a fault:
 
-    kind     exact_duplicate | near_duplicate | broken_json | mojibake | empty_field | off_topic | leak
+    kind     exact_duplicate | near_duplicate | broken_json | mojibake | html_remains | label_spelling | empty_field
+             | off_topic | leak
     how      the form of the fault, e.g. "trailing comma"
     line     its line in train.jsonl, 1-based
     of       `file:line` of the row that it repeats, or null
@@ -149,6 +150,20 @@ LEAKS: dict[str, tuple[int, Callable[[str], str]]] = {
     "white space": (1, repeat_space),
 }
 
+REMAINS: dict[str, tuple[int, Callable[[str], str]]] = {
+    "entities": (2, lambda text: text.replace("'", "&#39;")),
+    "paragraph tags": (2, lambda text: f"<p>{text}</p>"),
+    "spaces that do not break": (2, lambda text: text.replace(" ", "&nbsp;", 1)),
+}
+
+SPELLINGS: dict[str, tuple[int, Callable[[str], str]]] = {
+    "capitals": (2, str.upper),
+    "hyphens": (2, lambda label: label.replace("_", "-")),
+    "words and a colon": (2, lambda label: label.replace("_", " ").capitalize() + ":"),
+}
+
+VALIDATION = 0.1  # of the recipe, whose split hashes as `fraction` does
+
 GARBLED = {"curly quotes": 5, "dash": 2, "accent": 3, "Chinese": 5}
 
 
@@ -195,6 +210,34 @@ def in_place(rows: list[Record], taken: set[str]) -> list[Line]:
     for how, (count, emptied) in EMPTIES.items():
         for row in free("empty_field")[:count]:
             spoil(row, "empty_field", how, dump(emptied(row)), "dropped")
+    return lines
+
+
+def falls_in_train(text: str) -> bool:
+    """Whether the recipe trains on a row with this text."""
+    return fraction("validation", text) >= VALIDATION
+
+
+def in_place_later(rows: list[Record], taken: set[str]) -> list[Line]:
+    """Training rows with HTML remains or another spelling of their label; none that another line needs whole (`taken`).
+
+    Spoilt or mended they fall on the training side, so that a model learns the same from the set with and without them.
+    """
+    lines: list[Line] = []
+    taken = set(taken)
+
+    def spoil(kind: str, key: str, ways: dict[str, tuple[int, Callable[[str], str]]]) -> None:
+        for how, (count, changed) in ways.items():
+            free = [row for row in drawn(rows, kind) if row["text"] not in taken and changed(row[key]) != row[key]]
+            pairs = [(row, {**row, key: changed(row[key])}) for row in free]
+            trained = [(row, bad) for row, bad in pairs if all(falls_in_train(one["text"]) for one in (row, bad))]
+            for row, bad in trained[:count]:
+                taken.add(row["text"])
+                fault = Fault(kind, how, row, "repaired")
+                lines.append(Line(fraction("place", row["text"]), dump(bad), row["text"], fault))
+
+    spoil("html_remains", "text", REMAINS)
+    spoil("label_spelling", "label", SPELLINGS)
     return lines
 
 
@@ -259,9 +302,12 @@ def build(source: Path = SOURCE) -> dict[str, str]:
     taken = set(pinned)  # an original must stay whole
     lines = in_place(train, taken)
     spoilt = taken - pinned
+    added = repeats(train, near, spoilt) + strangers(test, off_topic)
+    repeated = {line.fault.before["text"] for line in added if line.fault and line.fault.before}
+    later = in_place_later(train, taken | repeated)
+    spoilt |= {line.text for line in later}
     whole = [row for row in train if row["text"] not in spoilt]
-    lines += [Line(fraction("place", row["text"]), dump(row), row["text"]) for row in whole]
-    lines += repeats(train, near, spoilt) + strangers(test, off_topic)
+    lines += later + added + [Line(fraction("place", row["text"]), dump(row), row["text"]) for row in whole]
     lines.sort(key=lambda line: line.place)
     planted = listed(lines, test)
     return {

@@ -28,6 +28,8 @@ FAULTS = {
     "near_duplicate": ("kept for now", 30),
     "broken_json": (None, 20),
     "mojibake": ("repaired", 15),
+    "html_remains": ("repaired", 6),
+    "label_spelling": ("repaired", 6),
     "off_topic": ("kept for now", 25),
     "empty_field": ("dropped", 12),
     "leak": ("dropped", 5),
@@ -43,7 +45,8 @@ PLANTED: list[Record] = json.loads((SHIPPED / "planted.json").read_text(encoding
 UNSPOILT: list[Record] = [
     json.loads(line) for number, line in enumerate(TRAIN, 1) if number not in {fault["line"] for fault in PLANTED}
 ]
-CLEAN = UNSPOILT + [fault["before"] for fault in PLANTED if fault["kind"] in ("broken_json", "mojibake", "empty_field")]
+IN_PLACE = ("broken_json", "mojibake", "html_remains", "label_spelling", "empty_field")
+CLEAN = UNSPOILT + [fault["before"] for fault in PLANTED if fault["kind"] in IN_PLACE]
 
 
 def same(text: str) -> str:
@@ -177,6 +180,34 @@ def test_mojibake_is_real_and_clean_rows_look_like_none() -> None:
     assert languages == {"en": 10, "zh": 5}
     for row in UNSPOILT + TEST:
         assert [ftfy.fix_encoding(row[key]) for key in KEYS] == [row[key] for key in KEYS]
+
+
+def test_html_remains_and_label_spellings_are_real_and_no_other_row_looks_like_them() -> None:
+    for fault in of_kind("html_remains"):
+        row = json.loads(line_of(fault))
+        assert row["text"] != fault["before"]["text"] and re.search(r"<p>|&#39;|&nbsp;", row["text"])
+        assert {**row, "text": fault["before"]["text"]} == fault["before"]
+    for fault in of_kind("label_spelling"):
+        row = json.loads(line_of(fault))
+        assert (
+            row["label"] != fault["before"]["label"] and {**row, "label": fault["before"]["label"]} == fault["before"]
+        )
+        assert re.sub(r"[ -]", "_", row["label"].lower().rstrip(":")) == fault["before"]["label"]
+    for row in UNSPOILT + TEST:
+        assert not re.search(r"<[a-z/]|&[#a-z]", row["text"]) and re.fullmatch("[a-z_]+", row["label"])
+
+
+def test_a_model_learns_the_same_with_and_without_the_rows_that_only_need_mending(tmp_path: Path) -> None:
+    lines = list(TRAIN)
+    for fault in of_kind("html_remains") + of_kind("label_spelling"):
+        lines[fault["line"] - 1] = json.dumps(fault["before"], ensure_ascii=False)
+    for name in ("recipe.yaml", "test.jsonl"):
+        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    mended, whole = (prepare_rows(load_recipe(folder / "recipe.yaml"), folder) for folder in (SHIPPED, tmp_path))
+    for side in ("train", "validation", "test"):
+        assert [row.id for row in vars(mended)[side]] == [row.id for row in vars(whole)[side]]
+    assert len(mended.repairs) == len(whole.repairs) + 12
 
 
 def test_empty_rows_lack_a_text_or_a_label() -> None:

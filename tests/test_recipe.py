@@ -258,7 +258,7 @@ def test_set_overrides_keys_old_and_new(recipe: Path):
     assert loaded.train.learning_rate == 1e-4
     assert (loaded.name, loaded.data.where, loaded.data.max_length) == ("other", {"closed": True}, 64)
     assert loaded.data.train == "rows.jsonl"
-    assert loaded.clean == Clean(repair_json=False, repair_encoding=False, exact_duplicates=False, near_duplicates=None)
+    assert {value for _, value in loaded.clean} == {False, None} and loaded.clean.near_duplicates is None
 
 
 @pytest.mark.parametrize(

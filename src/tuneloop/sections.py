@@ -41,9 +41,23 @@ class Clean(Section):
     """The cleaning stages; each can be switched off."""
 
     repair_json: bool = True
-    """Mend JSON lines that do not parse (cut off, single quotes, trailing commas, ...)."""
+    """Mend JSON lines that do not parse (single quotes, trailing commas, ...); where content is cut off, drop them."""
+    repair_columns: bool = True
+    """Read rows whose columns are named otherwise than their set's (query, Question: beside question), held-out ones
+    too; never a row with two candidates."""
+    repair_roles: bool = True
+    """Put turns in order: system first, two questions or answers in a row joined, a last question without an answer
+    cut off; never in conversations with a tool."""
+    repair_html: bool = True
+    """Turn HTML remains into text (&amp;, <br>, <p>, comments); never in texts about HTML or code, nor where most rows
+    have them."""
     repair_encoding: bool = True
     """Mend mojibake and control characters."""
+    repair_think: bool = True
+    """Mend broken <think> tags; answers whose reasoning never closes go to review."""
+    repair_labels: bool = True
+    """Give rare spellings of a label (Refund , refund-status) the most frequent one, in held-out rows too; labels that
+    look like a typing slip go to review. Never merges two frequent labels."""
     exact_duplicates: bool = True
     """Drop rows whose normalised content stands earlier in the training rows."""
     near_duplicates: Annotated[

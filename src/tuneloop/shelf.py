@@ -10,7 +10,9 @@ import json
 import os
 import weakref
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -25,6 +27,26 @@ T = TypeVar("T", bound=Row | BadRow | Dropped | Repair | str)
 BLOCK = 1 << 20
 """Bytes that are read or written at once."""
 KINDS: dict[str, type[BadRow] | type[Dropped] | type[Repair]] = {"bad": BadRow, "dropped": Dropped, "repair": Repair}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Some records of a shelf's file, for another process."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+def read_range(some: Range) -> Iterator[Any]:
+    """The records of a range, in order."""
+    with some.path.open("rb") as file:
+        file.seek(some.start)
+        at = some.start
+        while at < some.stop:
+            line = file.readline()
+            at += len(line)
+            yield decoded(line)
 
 
 class Shelf(Sequence[T], Generic[T]):
@@ -103,6 +125,24 @@ class Shelf(Sequence[T], Generic[T]):
             for line in os.pread(self._file, self._ends[last] - start, start).splitlines():
                 yield decoded(line)
             first = last + 1
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """(first, stop) of runs of records that fill a block of the file, or are one longer record."""
+        found: list[tuple[int, int]] = []
+        first = 0
+        while first < len(self):
+            stop = max(first + 1, bisect_right(self._ends, self._start(first) + BLOCK))
+            found.append((first, stop))
+            first = stop
+        return found
+
+    def range(self, first: int, stop: int) -> Range:
+        """What another process needs to read the records from `first` up to `stop`."""
+        self._flush()
+        return Range(self.path, self._start(first), self._start(stop))
+
+    def _start(self, place: int) -> int:
+        return self._ends[place - 1] if place else 0
 
     def _flush(self) -> None:
         if self._waiting:

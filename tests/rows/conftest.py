@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 
 from tuneloop.recipe import Recipe
+from tuneloop.rows.clean import Cleaned, clean_rows
 from tuneloop.rows.read import Reading, read_rows
+from tuneloop.sections import Clean
 
 Write = Callable[..., str]
 Read = Callable[..., Reading]
+CleanThese = Callable[..., Cleaned]
+
+FIRST = {"text": "good", "label": "a"}
 
 
 @pytest.fixture
@@ -47,3 +52,22 @@ def recipe() -> Callable[..., Recipe]:
         return Recipe.model_validate(tree if clean is None else tree | {"clean": clean})
 
     return made
+
+
+@pytest.fixture
+def cleaned(write: Write, read: Read) -> CleanThese:
+    """cleaned(*rows, task=..., first=..., **stages): a clean first row and these, read and cleaned."""
+
+    def run(*rows: Any, task: str = "classification", first: Any = FIRST, **stages: bool) -> Cleaned:
+        reading = read(write("a.jsonl", first, *rows), task=task)
+        found = clean_rows(reading.rows, reading.bad, clean=Clean(**stages), parse=reading.parse)
+        sources = [row.source for row in found.kept] + [item.source for item in found.dropped]
+        assert sorted(sources) == sorted(r.source for r in [*reading.rows, *reading.bad]), "in = kept + dropped"
+        return found
+
+    return run
+
+
+def after(found: Cleaned) -> list[tuple[str, Any]]:
+    """(text, label) of the kept rows but the first."""
+    return [(row.text, row.label) for row in found.kept[1:]]

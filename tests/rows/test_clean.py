@@ -1,229 +1,140 @@
+"""The stages of basic cleaning together, and exact duplicates; each repair has a test file of its own."""
+
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.rows.conftest import Read, Write
+from tests.rows.conftest import FIRST, CleanThese, Read, Write, after
 
-from tuneloop.records import Row
-from tuneloop.rows.clean import CLEANERS, Cleaned, clean_rows, content_key, mended_text, normalised, row_json
+import tuneloop
+from tuneloop.records import Dropped, Repair, Row, content_id, row_json
+from tuneloop.rows.clean import CLEANERS, asked_key, clean_rows, content_key, normalised
+from tuneloop.rows.stage import Known
+from tuneloop.rows.table import read_records, read_table
 from tuneloop.sections import Clean
 
-Clean3 = Callable[..., Cleaned]
-
-FIRST = {"text": "good", "label": "a"}
-
-
-@pytest.fixture
-def cleaned(write: Write, read: Read) -> Clean3:
-    """cleaned(*rows, task=..., **stages): a clean first row and these, read and cleaned."""
-
-    def run(*rows: Any, task: str = "classification", first: Any = FIRST, **stages: bool) -> Cleaned:
-        reading = read(write("a.jsonl", first, *rows), task=task)
-        found = clean_rows(reading.rows, reading.bad, clean=Clean(**stages), parse=reading.parse)
-        sources = [row.source for row in found.kept] + [item.source for item in found.dropped]
-        assert sorted(sources) == sorted(r.source for r in [*reading.rows, *reading.bad]), "in = kept + dropped"
-        return found
-
-    return run
-
-
-def after(found: Cleaned) -> list[tuple[str, Any]]:
-    return [(row.text, row.label) for row in found.kept[1:]]
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+PROMPT = {"prompt": "q", "completion": "a"}
 
 
 def test_there_is_a_stage_for_every_key_of_the_recipe() -> None:
     basic = [*CLEANERS, "near_duplicates"]
     doubting = ["personal_data", "outliers", "label_errors", "lengths", "language"]
-    assert basic + doubting == list(Clean.model_fields) and len(CLEANERS) == 3
+    assert basic + doubting == list(Clean.model_fields) and len(CLEANERS) == 8
+
+
+# A row that each stage mends or drops: (task, rows)
+FAULTY: dict[str, tuple[str, list[Any]]] = {
+    "repair_json": ("classification", [FIRST, "{'text': 'b', 'label': 'x',}"]),
+    "repair_columns": ("classification", [FIRST, {"Text ": "b", "label": "x"}]),
+    "repair_roles": ("generation", [{"messages": TURNS}, {"messages": [*TURNS, TURNS[0]]}]),
+    "repair_html": ("classification", [FIRST, {"text": "b<br>c &amp; d", "label": "x"}]),
+    "repair_encoding": ("classification", [FIRST, {"text": "cafÃ©", "label": "x"}]),
+    "repair_think": ("generation", [PROMPT | {"prompt": "p"}, PROMPT | {"completion": "so\n</think>\n\na"}]),
+    "repair_labels": (
+        "classification", [FIRST, FIRST | {"text": "c"}, FIRST | {"text": "d"}, {"text": "b", "label": "A:"}],
+    ),
+    "exact_duplicates": ("classification", [FIRST, FIRST]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CLEANERS)
 def test_every_stage_keeps_places_and_does_nothing_twice(write: Write, read: Read, name: str) -> None:
-    rows = [FIRST, "{'text': 'b', 'label': 'x',}", {"text": "cafÃ©", "label": "x"}, FIRST, "rubbish", {"text": ""}]
-    reading = read(write("a.jsonl", *rows))
-    items = [*reading.rows, *reading.bad]
-    once, repairs = CLEANERS[name](items, reading.parse)
-    twice, again = CLEANERS[name](once, reading.parse)
+    task, rows = FAULTY[name]
+    more = ["rubbish", {"text": "", "label": "x"}] if task == "classification" else [{"prompt": "p", "completion": ""}]
+    reading = read(write("a.jsonl", *rows, *more), task=task)
+    items, known = [*reading.rows, *reading.bad], Known(reading.parse)
+    once, repairs = CLEANERS[name](items, known)
+    twice, again = CLEANERS[name](once, known)
     assert [item.source for item in once] == [item.source for item in items]
     assert (twice, again) == (once, []) and once != items
-    assert all(repair.stage == name for repair in repairs)
+    assert all(repair.stage == name for repair in repairs) and (repairs or name == "exact_duplicates")
     lineages = [item.lineage for item in once if isinstance(item, Row) and item not in items]
     assert all(lineage == (name,) for lineage in lineages)
 
 
-# -- JSON -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", CLEANERS)
+def test_a_stage_that_is_off_does_nothing(write: Write, read: Read, name: str) -> None:
+    task, rows = FAULTY[name]
+    reading = read(write("a.jsonl", *rows), task=task)
+    off = Clean.model_validate(dict.fromkeys(CLEANERS, True) | {name: False})
+    found = clean_rows(reading.rows, reading.bad, clean=off, parse=reading.parse)
+    assert name not in {repair.stage for repair in found.repairs} | {item.stage for item in found.dropped}
+    assert not any(name in row.lineage for row in found.kept)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"text": "it\'s \\"b\\"", "label": "x",}',
-        '{"text": "it\'s \\"b\\"", "label": "x"',
-        '{"text": "it\'s \\"b\\"" "label": "x"}',
-        '{"text": "it\'s \\"b\\"", label: "x"}',
-        '{"text": "it\'s \\"b\\"", /* checked */ "label": "x"}',
-        '{"text": "it\'s \\"b\\"", "label": "x"}}',
-        "{'text': 'it\\'s \"b\"', 'label': 'x'}",
-        '{"text": "it\'s \\"b\\"", "label": "x", "lang": "e',
-    ],
-)
-def test_broken_json_is_mended(cleaned: Clean3, line: str) -> None:
-    found = cleaned(line)
-    assert after(found) == [('it\'s "b"', "x")]
-    row = found.kept[1]
-    assert (row.lineage, dict(row.meta)) == (("repair_json",), {}), "a column that is cut off is no column"
-    (repair,) = found.repairs
-    assert (repair.row, repair.source, repair.stage, repair.before) == (row.id, "a.jsonl:2", "repair_json", line)
+# One row with every fault that a row can have at once: its line, its columns, HTML, encoding, label.
+WORST = "{'Text ': 'caf&amp;#195;&amp;#169; &amp; bar<br>closed', 'label': 'A.',}"
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ('{"text": "half of a ques', "cut off"),
-        ('{"label": "x", "text": "half of a ques', "cut off"),
-        ('{"text": "whole", "label": "ref', "cut off"),
-        ('{"text": "whole", "label": 1', "cut off"),
-        ('{"text": "use {x}', "cut off"),
-        ('{"text": "he said \\"', "cut off"),
-        ('{"text": "whole"', "label is missing"),
-        ('{"text": "whole", "label": }', "label is empty"),
-        ('{"text": "a", "label": "x"} {"text": "b", "label": "y"}', "several objects on one line"),
-        ("rubbish", "broken JSON that cannot be repaired"),
-        ('{"text": "' + "[" * 300_000, "broken JSON, too long to repair (over 200,000 characters)"),
-        ("[" * 50_000 + "x", "broken JSON that cannot be repaired"),
-    ],
-)
-def test_what_cannot_be_mended_whole_is_dropped(cleaned: Clean3, line: str, reason: str) -> None:
-    found = cleaned(line)
-    assert after(found) == [] and found.repairs == []
-    (dropped,) = found.dropped
-    assert dropped.raw == line and dropped.source == "a.jsonl:2" and dropped.split == "train"
-    if dropped.stage == "repair_json":
-        assert dropped.reason == reason
-    else:
-        assert "[[[" in line and "flat" in dropped.reason
-
-
-def test_a_cut_answer_is_never_learnt(cleaned: Clean3) -> None:
-    first = {"prompt": "q", "completion": "a", "system": "s"}
-    for line in (
-        '{"prompt": "p", "completion": "half of an ans',
-        '{"prompt": "p", "completion": "a", "system": "be poli',
-    ):
-        found = cleaned(line, task="generation", first=first)
-        assert [item.reason for item in found.dropped] == ["cut off"]
-
-
-def test_a_wrong_row_of_valid_json_is_dropped_as_read(cleaned: Clean3) -> None:
-    found = cleaned(
-        {"text": "b"}, {"text": "", "label": "x"}, {"text": "c", "label": None}, '{"text": "d", "text": "e"}'
-    )
-    assert [(d.stage, d.reason) for d in found.dropped] == [
-        ("read", "label is missing"), ("read", "text is empty"), ("read", "label is null"),
-        ("read", "expected each key once"),
-    ]  # fmt: skip
-
-
-def test_repair_json_off_drops_the_line(cleaned: Clean3) -> None:
-    found = cleaned('{"text": "b", "label": "x",}', repair_json=False)
-    assert [(d.stage, d.reason) for d in found.dropped] == [("read", "expected one JSON object a line")]
-
-
-def test_a_mended_row_is_in_its_old_place(cleaned: Clean3) -> None:
-    found = cleaned('{"text": "b", "label": "x",}', {"text": "c", "label": "x"}, {"text": "B", "label": "x"})
-    assert [row.source for row in found.kept] == ["a.jsonl:1", "a.jsonl:2", "a.jsonl:3"]
-    assert found.dropped[0].reason == "says the same as a.jsonl:2"
-
-
-# -- encoding -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("broken", "whole"),
-    [
-        ("cafÃ©", "café"),
-        ("â€œquotedâ€\x9d", "“quoted”"),
-        ("itâ€™s 8â€“10", "it’s 8–10"),
-        ("æˆ‘çš„å¿«é€’è¿˜æ²¡åˆ°", "我的快递还没到"),
-        ("快递还没到".encode().decode("latin-1"), "快递还没到"),
-        ("it\x92s", "it’s"),
-        ("a\x00b\x07c", "abc"),
-        ("\ufeffstart", "start"),
-        ("\x1b[31mred\x1b[0m", "red"),
-    ],
-)
-def test_encoding_is_mended(cleaned: Clean3, broken: str, whole: str) -> None:
-    found = cleaned({"text": broken, "label": "x", "reply": broken})
-    assert after(found) == [(whole, "x")]
-    row = found.kept[1]
-    assert row.meta["reply"] == whole and row.lineage == ("repair_encoding",)
-    assert [(r.row, r.field, r.before, r.after) for r in found.repairs] == [
-        (row.id, "text", broken, whole),
-        (row.id, "reply", broken, whole),
+def test_the_repairs_of_a_row_add_up_and_all_are_kept(cleaned: CleanThese) -> None:
+    found = cleaned(FIRST | {"text": "more"}, FIRST | {"text": "and more"}, WORST)
+    row = found.kept[-1]
+    assert (row.text, row.label, row.source) == ("café & bar\nclosed", "a", "a.jsonl:4")
+    assert row.lineage == ("repair_json", "repair_columns", "repair_html", "repair_encoding", "repair_labels")
+    assert [(r.row, r.source, r.stage, r.field) for r in found.repairs] == [
+        (row.id, "a.jsonl:4", stage, name)
+        for stage, name in zip(row.lineage, ("", "text", "text", "text", "label"), strict=True)
     ]
+    assert row.id == content_id(row) and found.repairs[0].before == WORST
+    assert found.repairs[-1].before == "A." and found.repairs[-1].after == "a"
 
 
-CLEAN_TEXTS = [
-    "“curly” ‘quotes’ — and … dashes–", "我的快递还没到，麻烦查一下！（谢谢）", "价格：１００元；ＡＢＣ", 
-    "\U0001f469\u200d\U0001f469\u200d\U0001f467 family \U0001f3f3\ufe0f\u200d\U0001f308 ❤\ufe0f", "naïve façade",
-    "Größe, señor, Çelik, Øre", "ВАШ ЗАКАЗ", "ﬁne ﬀ", "&lt;b&gt; &amp;", "line\r\nend\ttab",
-    "e\u0301 NFD", "𠮷野家 ㎏ ℃ ①",
-    "±5 °C ×2 ·", "日本語テキスト、ｶﾀｶﾅ",
-    "한국어", "a\u200bb\u00a0c", "£5 €6 ¥7", "�",
-]  # fmt: skip
+def test_a_row_that_stays_bad_keeps_its_own_line_and_says_which_stage_gave_up(cleaned: CleanThese) -> None:
+    lines = ["{'text': 'b', 'colour': 'x',}", "{'Text ': 'b', 'label': '',}"]
+    found = cleaned(*lines)
+    assert [(d.stage, d.reason, d.raw) for d in found.dropped] == [
+        ("repair_json", "label is missing", lines[0]), ("repair_columns", "label is empty", lines[1]),
+    ]  # fmt: skip
+    assert found.repairs == []
 
 
-@pytest.mark.parametrize("text", CLEAN_TEXTS)
-def test_clean_text_is_never_touched(cleaned: Clean3, text: str) -> None:
-    assert mended_text(text) == text
-    found = cleaned({"text": text, "label": "x"})
-    assert after(found) == [(text, "x")] and found.repairs == [] and found.kept[1].lineage == ()
+def test_tuneloop_clean_mends_a_real_file_records_it_and_does_the_same_again(in_folder: Path) -> None:
+    rows: list[Any] = [{"text": f"where is parcel number {n}{n}{n}", "label": "ab"[n % 2]} for n in range(40)]
+    rows += [WORST, {"text": "one &lt; two<br/>three", "label": "b"}, '{"text": "cut in the mi']
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    Path("train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    held_out = [{"text": "held out", "label": "a"}, {"text": "held &amp; out", "label": "B"}]
+    Path("test.jsonl").write_text("\n".join(map(json.dumps, held_out)), encoding="utf-8")
+    Path("r.yaml").write_text(
+        "name: t\ntask: {type: classification}\nmodel: {name_or_path: none}\n"
+        "data: {train: train.jsonl, validation: test.jsonl, test: test.jsonl}\nclean: {near_duplicates: off}\n",
+        encoding="utf-8",
+    )  # fmt: skip
+    tables = []
+    for name in ("t", "again"):
+        tuneloop.clean("r.yaml", [f"name={name}"])
+        data = Path("runs", name, "data")
+        tables.append((read_table(data / "train.parquet"), read_records(data / "repairs.parquet", Repair)))
+        report = json.loads((data / "report.json").read_text(encoding="utf-8"))
+        counts = report["counts"]["train"]
+        assert counts["in"] == counts["kept"] + sum(counts["dropped"].values()) + counts["to review"] == len(rows)
+        assert (counts["repaired"], counts["to review"]) == (2, 0)
+        (lost,) = read_records(data / "dropped.parquet", Dropped)
+        assert (lost.reason, lost.raw) == ("incomplete: cut off in 'text'", lines[-1])
+        assert [row.label for row in read_table(data / "test.parquet")] == ["a", "b"]
+        assert [row.text for row in read_table(data / "test.parquet")] == ["held out", "held &amp; out"]
+        said = " ".join(report["warnings"])
+        assert "1 test labels are written otherwise in training, and read so: 'B' as 'b' (1)" in said
+        assert "1 test rows hold HTML remains" in said
+    assert tables[0] == tables[1]
+    assert [row.id for row in tables[0][0] if row.lineage] == [content_id(r) for r in tables[0][0] if r.lineage]
+    assert {repair.row for repair in tables[0][1]} == {row.id for row in tables[0][0] if row.lineage}
 
 
-def test_every_turn_is_mended(cleaned: Clean3) -> None:
-    turns = [{"role": "user", "content": "cafÃ©"}, {"role": "assistant", "content": "ouvert Ã  8 h, cafÃ©"}]
-    found = cleaned({"messages": turns}, task="generation", first={"messages": [turns[1] | {"content": "x"}]})
-    assert [turn.content for turn in found.kept[1].messages] == ["café", "ouvert à 8 h, café"]
-    assert [repair.field for repair in found.repairs] == ["messages.0", "messages.1"]
-
-
-def test_a_label_is_mended_only_into_one_that_others_have(cleaned: Clean3) -> None:
-    found = cleaned({"text": "b", "label": "cafÃ©"}, {"text": "c", "label": "café"}, {"text": "d", "label": "thÃ©"})
-    assert [row.label for row in found.kept] == ["a", "café", "café", "thÃ©"]
-
-
-def test_a_text_of_control_characters_alone_is_dropped(cleaned: Clean3) -> None:
-    found = cleaned({"text": "\x07\x00", "label": "x"})
-    assert [(d.stage, d.reason) for d in found.dropped] == [("repair_encoding", "text is empty after the repair")]
-
-
-def test_repair_encoding_off_touches_nothing(cleaned: Clean3) -> None:
-    assert after(cleaned({"text": "cafÃ©", "label": "x"}, repair_encoding=False)) == [("cafÃ©", "x")]
-
-
-def test_a_row_mended_twice_names_its_last_id(cleaned: Clean3) -> None:
-    found = cleaned('{"text": "cafÃ©", "label": "x",}')
-    row = found.kept[1]
-    assert row.lineage == ("repair_json", "repair_encoding")
-    assert {repair.row for repair in found.repairs} == {row.id} and len(found.repairs) == 2
-
-
-def test_no_clean_real_text_is_touched(read: Read, shared_data: Any) -> None:
-    chinese = ["smp2019_nlu/train.jsonl", "fewclue_eprstmt/test_public.json", "fincuge_finfe/eval.jsonl"]
-    for name, columns in zip(chinese, [{"label": "domain"}, {}, {}], strict=True):
-        rows = read(name, folder=shared_data, columns=columns).rows
-        assert len(rows) > 500
-        assert [row.text for row in rows if mended_text(row.text) != row.text] == []
+@pytest.mark.parametrize("asked", ["Tom &amp; I<br>waited", "Tom &#38; I\n\nwaited", "<p>Tom & I</p><p>waited</p>"])
+def test_what_a_row_asks_is_compared_as_the_repairs_would_write_it(asked: str) -> None:
+    assert asked_key(Row(id="", source="", text=asked)) == asked_key(Row(id="", source="", text="Tom & I\nwaited"))
 
 
 # -- duplicates -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["good", "GOOD", " good\t", "ｇｏｏｄ"])
-def test_exact_duplicates_are_dropped(cleaned: Clean3, text: str) -> None:
+def test_exact_duplicates_are_dropped(cleaned: CleanThese, text: str) -> None:
     found = cleaned({"text": "other", "label": "a"}, {"text": text, "label": "a", "more": 1})
     assert after(found) == [("other", "a")]
     (dropped,) = found.dropped
@@ -234,15 +145,15 @@ def test_exact_duplicates_are_dropped(cleaned: Clean3, text: str) -> None:
 @pytest.mark.parametrize(
     "other", [{"text": "good", "label": "b"}, {"text": "good!", "label": "a"}, {"text": "go od", "label": "a"}]
 )
-def test_what_differs_stays(cleaned: Clean3, other: dict[str, str]) -> None:
+def test_what_differs_stays(cleaned: CleanThese, other: dict[str, str]) -> None:
     assert len(cleaned(other).kept) == 2
 
 
-def test_duplicates_off_keeps_them(cleaned: Clean3) -> None:
+def test_duplicates_off_keeps_them(cleaned: CleanThese) -> None:
     assert len(cleaned(FIRST, exact_duplicates=False).kept) == 2
 
 
-def test_the_content_of_a_conversation_is_all_its_turns(cleaned: Clean3) -> None:
+def test_the_content_of_a_conversation_is_all_its_turns(cleaned: CleanThese) -> None:
     first = {"prompt": "q", "completion": "a"}
     found = cleaned(
         {"prompt": "q", "completion": "b"}, {"prompt": "Q ", "completion": "A"}, {"prompt": "r", "completion": "a"},
@@ -257,6 +168,6 @@ def test_normalised_forms() -> None:
     assert content_key(a) != content_key(b)
 
 
-def test_a_dropped_row_is_kept_whole(cleaned: Clean3) -> None:
+def test_a_dropped_row_is_kept_whole(cleaned: CleanThese) -> None:
     row = Row(id="", source="", text="好", label=("a", "b"), meta={"n": 1, "half": "\ud800"})
     assert row_json(row) == '{"text": "好", "label": ["a", "b"], "meta": {"n": 1, "half": "\\ud800"}}'

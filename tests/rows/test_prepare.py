@@ -165,7 +165,7 @@ def test_generation_facts_and_warnings(tmp_path: Path, write: Write, recipe: Rec
     ]  # fmt: skip
     write("v.jsonl", {"prompt": "v", "completion": "a"})
     data = {"train": write("a.jsonl", *lines), "validation": "v.jsonl", "test": "v.jsonl"}
-    report = prepare_rows(recipe("generation", **data), tmp_path).report
+    report = prepare_rows(recipe("generation", clean={"repair_think": False}, **data), tmp_path).report
     assert report["think"] == {"rows": 12, "share": 0.5}
     assert report["lengths"]["answer"] == {"p50": 2, "p95": 24, "max": 24}
     said = " ".join(report["warnings"])
@@ -280,9 +280,27 @@ def test_every_planted_fault_ends_as_the_list_says(shipped: Any) -> None:
     assert sources(shipped.repairs) | sources(shipped.dropped) <= spoilt, "nothing else is touched"
 
 
+STAGES = {
+    "broken_json": "repair_json", "mojibake": "repair_encoding", "html_remains": "repair_html",
+    "label_spelling": "repair_labels", "exact_duplicate": "exact_duplicates", "leak": "leak", "empty_field": "read",
+}  # fmt: skip
+
+
+def test_every_planted_fault_is_found_by_its_own_stage(shipped: Any) -> None:
+    found = {repair.source: {repair.stage} for repair in shipped.repairs}
+    found |= {item.source: {item.stage} for item in shipped.dropped}
+    for fault in json.loads((SHIPPED / "planted.json").read_text(encoding="utf-8")):
+        stages = {STAGES[fault["kind"]]} if fault["kind"] in STAGES else set()  # the others are kept for now
+        assert found.get(f"train.jsonl:{fault['line']}", set()) == stages, fault
+
+
 def test_every_fault_has_its_own_reason(shipped: Any) -> None:
     dropped = shipped.report["counts"]["train"]["dropped"]
-    assert dropped["exact_duplicates"] == 24 and dropped["leak"] == 5 and dropped["repair_json: cut off"] == 4
+    assert (
+        dropped["exact_duplicates"] == 24
+        and dropped["leak"] == 5
+        and dropped["repair_json: incomplete: cut off in 'text'"] == 4
+    )
     assert sum(count for reason, count in dropped.items() if reason.startswith("read: ")) == 12
     assert len(shipped.labels) == 14
 

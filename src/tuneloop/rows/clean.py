@@ -1,33 +1,53 @@
-"""Basic cleaning of training rows: broken JSON, wrong encoding, exact duplicates.
+"""Basic cleaning of training rows: what is broken is mended, what is there twice is dropped.
 
-    rows + bad rows, in file order --each stage--> the same places, each now a Row, a BadRow or a Dropped
+    rows + bad rows, in file order --repairs, block by block--> kept, dropped --labels, duplicates of the whole set-->
 
-A stage is a function (items, parse) -> (items, repairs) that returns as many items as it got, in their order, so
-that a row can be mended or dropped but never lost. A new stage is one more such function and its line in CLEANERS.
+A repair is a function (items, Known) -> (items, repairs) that returns as many items as it got, in their order, so
+that a row can be mended or dropped but never lost; it looks at no other row than the one it mends. A new repair is one
+more such function and its line in REPAIRS.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
-import re
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
-from tuneloop.records import BadRow, Dropped, Message, Repair, Row, Split, row_json
-from tuneloop.rows.cut_off import open_at_end
-from tuneloop.rows.files import JSON_LINE
+import numpy as np
+
+from tuneloop.records import BadRow, Dropped, Repair, Row
+from tuneloop.rows.digests import digests, first_places, numbered
+from tuneloop.rows.labels import respelt
+from tuneloop.rows.layout import Layout
 from tuneloop.rows.read import source_place
+from tuneloop.rows.repair_columns import repair_columns
+from tuneloop.rows.repair_encoding import mended_text, repair_encoding
+from tuneloop.rows.repair_html import plain_text, repair_html
+from tuneloop.rows.repair_json import repair_json
+from tuneloop.rows.repair_roles import in_order, repair_roles
+from tuneloop.rows.repair_think import repair_think
+from tuneloop.rows.room import MEMORY, Room, kept
+from tuneloop.rows.split import raw_key
+from tuneloop.rows.stage import Item, Known, Stage, dropped_bad, dropped_row
 from tuneloop.sections import Clean
+from tuneloop.shelf import Range, Shelf, Store, read_range, select, writing
 
-Item = Row | BadRow | Dropped
-Parse = Callable[[Any, str], Row | BadRow]
-Stage = Callable[[Sequence[Item], Parse], tuple[list[Item], list[Repair]]]
-
-REPAIR_LIMIT = 200_000
-"""Characters of a broken line beyond which no repair is tried: it takes time that grows faster than the line."""
+REPAIRS: dict[str, Stage] = {
+    "repair_json": repair_json,
+    "repair_columns": repair_columns,
+    "repair_roles": repair_roles,
+    "repair_html": repair_html,
+    "repair_encoding": repair_encoding,
+    "repair_think": repair_think,
+}
+"""Every repair of single rows, by its key in the recipe's section `clean`, in their order."""
+WHOLE_SET = ("repair_labels", "exact_duplicates")
+"""The keys of what is done behind them, and looks at all rows."""
 
 
 @dataclass(frozen=True)
@@ -37,209 +57,169 @@ class Cleaned:
     Attributes:
         kept: The rows to train on.
         dropped: The others, each with its reason.
-        repairs: What was mended.
+        repairs: What was mended, of dropped rows too.
     """
 
-    kept: list[Row]
-    dropped: list[Dropped]
-    repairs: list[Repair]
+    kept: Sequence[Row]
+    dropped: Sequence[Dropped]
+    repairs: Sequence[Repair]
 
 
-def clean_rows(rows: list[Row], bad: list[BadRow], *, clean: Clean, parse: Parse) -> Cleaned:
+def clean_rows(
+    rows: Sequence[Row], bad: Sequence[BadRow], *, clean: Clean, parse: Layout, held_out: Iterable[Row] = (),
+    room: Room = MEMORY,
+) -> Cleaned:  # fmt: skip
     """Run the stages that the recipe switches on; what is still bad at the end is dropped.
 
     Args:
-        rows: Training rows.
-        bad: Training rows that could not be read as they stand.
+        rows: Training rows, in the order of their files.
+        bad: Training rows that could not be read as they stand, in the same order.
         clean: Which stages.
         parse: (record, source) -> Row or BadRow, as the rows were read.
+        held_out: The rows of validation and test; only their labels are looked at, and nothing of them changes.
+        room: Where rows are kept.
     """
+    labels: Counter[str] = Counter()
     order: dict[str, int] = {}
-    given: list[Row | BadRow] = [*rows, *bad]
-    for item in given:
-        order.setdefault(item.source.rpartition(":")[0], len(order))
-    items: list[Item] = sorted(given, key=lambda item: source_place(item.source, order))
+    for row in rows:
+        labels.update(row.labels)
+        order.setdefault(row.source.rpartition(":")[0], len(order))
+    for line in bad:
+        order.setdefault(line.source.rpartition(":")[0], len(order))
+    known = Known(parse, Counter(label for row in held_out for label in row.labels), labels)
+    if isinstance(rows, Shelf) and isinstance(bad, Shelf):
+        mended = _repaired_on_disk(rows, bad, order, known, clean, room)
+    else:
+        mended = repaired(list(_in_order(rows, bad, order)), known, clean)
+    if clean.repair_labels:
+        mended = _one_spelling(mended, known, room)
+    return _once(mended, room) if clean.exact_duplicates else mended
+
+
+def repaired(given: Sequence[Row | BadRow], known: Known, clean: Clean) -> Cleaned:
+    """Mend rows one by one.
+
+    Args:
+        given: Rows and bad rows.
+        known: What the repairs know of all rows.
+        clean: Which repairs.
+    """
+    items: list[Item] = list(given)
+    lineage: list[tuple[str, ...]] = [item.lineage if isinstance(item, Row) else () for item in given]
     repairs: list[Repair] = []
-    for name, stage in CLEANERS.items():
+    for name, stage in REPAIRS.items():
         if getattr(clean, name):
-            before = len(items)
-            items, mended = stage(items, parse)
+            before = items
+            items, mended = stage(before, known)
             repairs += mended
-            if len(items) != before:
-                raise AssertionError(f"the cleaning stage {name} took {before} rows and gave {len(items)}")
-    kept = [item for item in items if isinstance(item, Row)]
-    dropped = [dropped_bad(item) if isinstance(item, BadRow) else item for item in items if not isinstance(item, Row)]
-    ids = {row.source: row.id for row in kept}  # a row that was mended twice has the id of its last content
-    return Cleaned(kept, dropped, [replace(r, row=ids[r.source]) for r in repairs if r.source in ids])
-
-
-def dropped_bad(bad: BadRow, split: Split = "train", stage: str = "read") -> Dropped:
-    """A bad row as a dropped one, its line whole."""
-    reason = f"{bad.field}: expected {bad.expected}" if bad.field else f"expected {bad.expected}"
-    if bad.field and bad.got in ("empty", "blank", "null", "no such column", "an empty list"):
-        reason = f"{bad.field} is {bad.got}" if bad.got != "no such column" else f"{bad.field} is missing"
-    return Dropped(bad.source, stage, reason, bad.raw, split)
-
-
-def dropped_row(row: Row, stage: str, reason: str) -> Dropped:
-    """A row as a dropped one, all its columns as JSON."""
-    return Dropped(row.source, stage, reason, row_json(row))
-
-
-# -- broken JSON ----------------------------------------------------------------------------------------------
-
-
-def repair_json(items: Sequence[Item], parse: Parse) -> tuple[list[Item], list[Repair]]:
-    """Mend lines that are no JSON; those that are cut off inside the row's content, or lack a column, are dropped."""
-    done: list[Item] = []
-    repairs: list[Repair] = []
-    for item in items:
-        if not isinstance(item, BadRow) or item.expected != JSON_LINE:
-            done.append(item)
-            continue
-        mended = _mended(item, parse)
-        done.append(mended)
-        if isinstance(mended, Row):
-            repairs.append(Repair(mended.id, item.source, "repair_json", "", item.raw, row_json(mended)))
-    return done, repairs
-
-
-def _mended(bad: BadRow, parse: Parse) -> Row | Dropped:
-    def dropped(reason: str) -> Dropped:
-        return Dropped(bad.source, "repair_json", reason, bad.raw)
-
-    if len(bad.raw) > REPAIR_LIMIT:
-        return dropped(f"broken JSON, too long to repair (over {REPAIR_LIMIT:,} characters)")
-    if _several(bad.raw):  # a repair would keep one of them and lose the others
-        return dropped("several objects on one line")
-    record = _guess(bad.raw)
-    if isinstance(record, list) and len(record) == 1:
-        record = record[0]
-    if not isinstance(record, dict) or not record:
-        return dropped("broken JSON that cannot be repaired")
-    row = parse(record, bad.source)
-    if open_at_end(bad.raw):
-        # What is cut is the last value. If the row's content does not hang on it, the row is whole without it.
-        last = next(reversed(record))
-        without = parse({key: value for key, value in record.items() if key != last}, bad.source)
-        whole = isinstance(row, Row) and isinstance(without, Row) and _same_content(row, without)
-        if not whole:
-            return dropped("cut off")
-        row = without
-    if isinstance(row, BadRow):
-        return dropped_bad(replace(row, raw=bad.raw), stage="repair_json")
-    return row.through("repair_json")
-
-
-def _guess(raw: str) -> Any:
-    """json_repair's reading of a broken line, None where it has none."""
-    import json_repair
-
-    try:
-        return json_repair.repair_json(raw, return_objects=True, skip_json_loads=True)
-    except Exception:  # it guesses at hostile input, and fails in many ways (RecursionError among them)
-        return None
-
-
-def _several(raw: str) -> bool:
-    """Whether a line is a whole JSON object with another one behind it."""
-    try:
-        _, end = json.JSONDecoder().raw_decode(raw.lstrip())
-    except (ValueError, RecursionError):
-        return False
-    return raw.lstrip()[end:].lstrip(" ,;\t").startswith("{")
-
-
-def _same_content(one: Row, other: Row) -> bool:
-    return one.id == other.id and (one.time, one.weight) == (other.time, other.weight)
-
-
-# -- encoding -------------------------------------------------------------------------------------------------
-
-_SUSPECT = re.compile(
-    r"[^\t\n\r\x20-\x7e\u2010-\u2027\u2030-\u205e\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
-    r"\U0001f300-\U0001faff\U00020000-\U0003ffff]"
-)
-"""A broken text has one of these: ASCII, curly quotes, CJK and emoji alone are no mojibake. It spares ftfy's time."""
-
-
-def repair_encoding(items: Sequence[Item], parse: Parse) -> tuple[list[Item], list[Repair]]:
-    """Mend mojibake and take out control characters, in every text of a row; a clean text is never touched.
-
-    A label is mended only into one that other rows have: else the fault is the label's very name, in test rows too.
-    """
-    labels = Counter(item.label for item in items if isinstance(item, Row) and isinstance(item.label, str))
-    done: list[Item] = []
-    repairs: list[Repair] = []
-    for item in items:
-        if not isinstance(item, Row):
-            done.append(item)
-            continue
-        row, changed = _decoded(item, labels)
-        done.append(row)
-        if isinstance(row, Row):
-            repairs += [Repair(row.id, row.source, "repair_encoding", *change) for change in changed]
-    return done, repairs
-
-
-def _decoded(row: Row, labels: Counter[str]) -> tuple[Row | Dropped, list[tuple[str, str, str]]]:
-    """The row with its texts mended, and (field, before, after) of each that changed."""
-    changed: list[tuple[str, str, str]] = []
-
-    def mend(value: str, name: str) -> str:
-        after = mended_text(value)
-        if after != value:
-            changed.append((name, value, after))
-        return after
-
-    parts: dict[str, Any] = {"text": mend(row.text, "text")}
-    parts["messages"] = tuple(
-        Message(turn.role, mend(turn.content, f"messages.{place}")) for place, turn in enumerate(row.messages)
-    )
-    for name, value in (("chosen", row.chosen), ("rejected", row.rejected)):
-        parts[name] = None if value is None else mend(value, name)
-    parts["meta"] = {key: mend(value, key) if isinstance(value, str) else value for key, value in row.meta.items()}
-    if isinstance(row.label, str) and labels[mended_text(row.label)]:
-        parts["label"] = mend(row.label, "label")
-    if not changed:
-        return row, []
-    blank = [name for name, before, after in changed if before.strip() and not after.strip()]
-    if any(name not in row.meta for name in blank):
-        return dropped_row(row, "repair_encoding", f"{blank[0]} is empty after the repair"), []
-    return row.through("repair_encoding", **parts), changed
-
-
-def mended_text(text: str) -> str:
-    """A text without mojibake and control characters; the same object if it has neither.
-
-    Only what is broken changes: curly quotes, ligatures, full-width signs, line ends, HTML entities and the Unicode
-    form stay as they are.
-    """
-    if not _SUSPECT.search(text):
-        return text
-    import ftfy
-
-    return ftfy.fix_text(
-        text, unescape_html=False, fix_latin_ligatures=False, fix_character_width=False, uncurl_quotes=False,
-        fix_line_breaks=False, normalization=None,
-    )  # fmt: skip
-
-
-# -- duplicates -----------------------------------------------------------------------------------------------
-
-
-def exact_duplicates(items: Sequence[Item], parse: Parse) -> tuple[list[Item], list[Repair]]:
-    """Drop rows whose normalised content and label stand in an earlier row. The same text with another label stays."""
-    first: dict[str, str] = {}
-    done: list[Item] = []
-    for item in items:
+            if len(items) != len(before):
+                raise AssertionError(f"the cleaning stage {name} took {len(before)} rows and gave {len(items)}")
+            for place, (old, new) in enumerate(zip(before, items, strict=True)):
+                if new is not old:
+                    lineage[place] = (*lineage[place], name)
+    stay: list[Row] = []
+    dropped: list[Dropped] = []
+    for one, item, through in zip(given, items, lineage, strict=True):
         if isinstance(item, Row):
-            original = first.setdefault(content_key(item), item.source)
-            if original != item.source:
-                done.append(dropped_row(item, "exact_duplicates", f"says the same as {original}"))
-                continue
-        done.append(item)
-    return done, []
+            stay.append(item if item.lineage == through else replace(item, lineage=through))
+        elif isinstance(item, BadRow):  # a stage may have changed its line: what is kept is the one of the file
+            raw = one.raw if isinstance(one, BadRow) else item.raw
+            dropped.append(dropped_bad(replace(item, raw=raw), stage=through[-1] if through else "read"))
+        else:
+            dropped.append(item)
+    ids = {row.source: row.id for row in stay}  # a row that was mended twice has the id of its last content
+    return Cleaned(stay, dropped, [replace(one, row=ids[one.source]) for one in repairs if one.source in ids])
+
+
+def _in_order(rows: Iterable[Row], bad: Iterable[BadRow], order: Mapping[str, int]) -> Iterator[Row | BadRow]:
+    """Rows and bad rows as they stand in their files."""
+    return heapq.merge(rows, bad, key=lambda item: source_place(item.source, order))
+
+
+# -- rows on disk, block by block, by all cores -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RepairTask:
+    """A block of rows to be mended, and the files that take what comes of it."""
+
+    rows: Range
+    bad: Range
+    order: Mapping[str, int]
+    known: Known
+    clean: Clean
+    kept: Path
+    dropped: Path
+    repairs: Path
+
+
+def repair_block(task: RepairTask) -> int:
+    """Mend the rows of a block, once; gives how many are kept."""
+
+    def work() -> int:
+        found = repaired(
+            list(_in_order(read_range(task.rows), read_range(task.bad), task.order)), task.known, task.clean
+        )
+        for path, records in ((task.kept, found.kept), (task.dropped, found.dropped), (task.repairs, found.repairs)):
+            with writing(path) as shelf:
+                shelf.extend(records)
+        return len(found.kept)
+
+    return kept(task.kept.with_suffix(".json"), work)
+
+
+def _repaired_on_disk(
+    rows: Shelf[Row], bad: Shelf[BadRow], order: Mapping[str, int], known: Known, clean: Clean, room: Room
+) -> Cleaned:
+    stay, dropped, repairs = room.shelf(), room.shelf(), room.shelf()
+    tasks: list[RepairTask] = []
+    done = 0
+    spans = rows.blocks() or [(0, 0)]
+    for first, stop in spans:
+        upto = len(bad)
+        if stop < len(rows):
+            upto = bisect_left(bad, source_place(rows[stop].source, order), key=lambda b: source_place(b.source, order))
+        paths = (room.path("kept"), room.path("dropped"), room.path("repairs"))
+        tasks.append(RepairTask(rows.range(first, stop), bad.range(done, upto), order, known, clean, *paths))
+        done = upto
+    for task, _ in zip(tasks, room.engine.each(repair_block, tasks, "mending the rows"), strict=True):
+        stay.adopt(task.kept)
+        dropped.adopt(task.dropped)
+        repairs.adopt(task.repairs)
+    return Cleaned(stay, dropped, repairs)
+
+
+# -- what looks at all rows -------------------------------------------------------------------------------------
+
+
+def _one_spelling(mended: Cleaned, known: Known, room: Room) -> Cleaned:
+    """The rows with rare spellings of a label in its most frequent one."""
+    found = respelt(mended.kept, known, room)
+    if not found.repairs:
+        return mended
+    ids = {repair.source: repair.row for repair in found.repairs}
+    repairs: Store[Repair] = room.store()
+    repairs.extend(replace(one, row=ids.get(one.source, one.row)) for one in mended.repairs)
+    repairs.extend(found.repairs)
+    return Cleaned(found.rows, mended.dropped, repairs)
+
+
+def _once(mended: Cleaned, room: Room) -> Cleaned:
+    """Drop rows whose normalised content and label stand in an earlier row. The same text with another label stays."""
+    rows = mended.kept
+    (numbers,) = numbered(digests(map(content_key, rows)))
+    first = first_places(numbers)
+    again = np.flatnonzero(first != np.arange(len(first)))
+    if not len(again):
+        return mended
+    originals = np.unique(first[again])
+    name = dict(zip(originals.tolist(), (row.source for row in select(rows, originals)), strict=True))
+    dropped: Store[Dropped] = room.store()
+    dropped.extend(mended.dropped)
+    for row, original in zip(select(rows, again), first[again].tolist(), strict=True):
+        dropped.append(dropped_row(row, "exact_duplicates", f"says the same as {name[original]}"))
+    stay = np.flatnonzero(first == np.arange(len(first)))
+    return Cleaned(select(rows, stay), dropped, mended.repairs)
 
 
 def normalised(text: str) -> str:
@@ -257,9 +237,8 @@ def content_key(row: Row) -> str:
     return json.dumps([normalised(row.text), turns, answers, label, list(row.images), list(row.audios)])
 
 
-CLEANERS: dict[str, Stage] = {
-    "repair_json": repair_json,
-    "repair_encoding": repair_encoding,
-    "exact_duplicates": exact_duplicates,
-}
-"""Every basic cleaning stage, by its key in the recipe's section `clean`, in their order."""
+def asked_key(row: Row) -> str:
+    """What a row asks as the repairs would write it, normalised: held-out rows, never repaired, find their twins so."""
+    if row.messages:
+        row = replace(row, messages=in_order(row.messages, preference=row.chosen is not None))
+    return normalised(mended_text(plain_text(raw_key(row))))

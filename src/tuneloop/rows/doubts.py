@@ -1,6 +1,7 @@
-"""What a person should look at: the stages that doubt rows, in order, each off unless the recipe asks for it.
+"""What a person should look at: the stages that doubt rows, in order.
 
-cleaned rows --contradictions--outliers--label errors--lengths--language--> doubts; a row may have several
+cleaned rows --contradictions--unclosed reasoning--slips in labels--> doubts; a row may have several
+             --outliers--label errors--lengths--language-->           where the recipe asks for them
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.contradictions import doubts_of_conflicts
+from tuneloop.rows.labels import slip_doubts
 from tuneloop.rows.near_duplicates import LabelConflict
+from tuneloop.rows.repair_think import unclosed_doubts
 from tuneloop.sections import Clean
 
 
@@ -23,6 +26,10 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
         seed: Of the folds that label errors are judged by.
     """
     found = doubts_of_conflicts(rows, conflicts)
+    if clean.repair_think:
+        found += unclosed_doubts(rows)
+    if clean.repair_labels:
+        found += slip_doubts(rows)
     if clean.outliers is not None:
         from tuneloop.rows.outliers import noise_doubts, noise_scores_of_blocks
         from tuneloop.rows.texts import blocks_of, row_text

@@ -16,6 +16,9 @@ from tuneloop.records import Message
 from tuneloop.rows.files import shorten
 from tuneloop.rows.values import Fault, as_label, as_messages, as_text, has, look_up
 
+LAST_TURN = "an assistant's turn at the end"
+"""`BadRow.expected` of a conversation that ends otherwise: the repair of roles tries these."""
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -115,7 +118,7 @@ def _conversation(name: str) -> Callable[[Fields], dict[str, Any]]:
         messages = _turns(name)(fields)
         if messages[-1].role != "assistant":
             got = f"a last turn of the {messages[-1].role}"
-            raise Fault(fields.theirs(name), got, "an assistant's turn at the end")
+            raise Fault(fields.theirs(name), got, LAST_TURN)
         return {"messages": tuple(messages)}
 
     return build
@@ -127,7 +130,7 @@ def _answered(question: str, answer: str) -> Callable[[Fields], dict[str, Any]]:
         said = as_messages(told, fields.theirs(answer)) if isinstance(told, list) else []
         last = said or [Message("assistant", fields.text(answer))]
         if last[-1].role != "assistant":
-            raise Fault(fields.theirs(answer), f"a last turn of the {last[-1].role}", "an assistant's turn at the end")
+            raise Fault(fields.theirs(answer), f"a last turn of the {last[-1].role}", LAST_TURN)
         return {"messages": (*prompt, *last)}
 
     return build
@@ -144,7 +147,7 @@ def _preference(fields: Fields) -> dict[str, Any]:
         turns = as_messages(value, fields.theirs(name)) if isinstance(value, list) else []
         last = turns[-1] if turns else Message("assistant", fields.text(name))
         if last.role != "assistant":
-            raise Fault(fields.theirs(name), f"a last turn of the {last.role}", "an assistant's turn at the end")
+            raise Fault(fields.theirs(name), f"a last turn of the {last.role}", LAST_TURN)
         answers[name], before = last.content, turns[:-1]
     asked = any(name in fields.columns for name in ("messages", "conversations", "prompt", "instruction"))
     prompt = before if before or not asked else _asked(fields)

@@ -6,8 +6,10 @@ record {"question": ..., "topic": ...} --Layout (ours -> theirs, where)--> Row(t
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,17 +23,17 @@ from tuneloop.rows.values import Fault, as_label, as_paths, as_text, has, look_u
 Where = Mapping[str, str | int | float | bool]
 
 ALIASES: dict[str, tuple[str, ...]] = {
-    "text": ("text", "sentence", "content"),
-    "label": ("label", "labels", "category", "class"),
-    "messages": ("messages",),
-    "conversations": ("conversations", "conversation"),
-    "prompt": ("prompt", "question", "query"),
-    "completion": ("completion", "response", "answer"),
-    "instruction": ("instruction",),
-    "input": ("input",),
-    "output": ("output",),
-    "system": ("system",),
-    "history": ("history",),
+    "text": ("text", "sentence", "content", "文本", "句子", "内容"),
+    "label": ("label", "labels", "category", "class", "标签", "类别", "分类"),
+    "messages": ("messages", "消息"),
+    "conversations": ("conversations", "conversation", "对话"),
+    "prompt": ("prompt", "question", "query", "问题", "提问", "提示词"),
+    "completion": ("completion", "response", "answer", "回答", "答案", "回复"),
+    "instruction": ("instruction", "指令"),
+    "input": ("input", "输入"),
+    "output": ("output", "输出"),
+    "system": ("system", "系统提示词"),
+    "history": ("history", "历史"),
     "chosen": ("chosen",),
     "rejected": ("rejected",),
     "images": ("images",),
@@ -39,10 +41,21 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "time": ("time", "timestamp"),
     "weight": (),  # only where `columns` says so: a user's column `weight` may be kilograms
 }
-"""Our columns -> the names by which they are found, in order, where `columns` does not say."""
+"""Our columns -> the names by which they are found, in order, where `columns` does not say; see `plain_name`."""
 
 SYNONYMS = {"question": "prompt", "answer": "completion", "response": "completion"}
 """Other words for our columns that `columns` takes."""
+
+
+WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+"""Full-width signs -> the ASCII ones."""
+
+
+@functools.lru_cache(maxsize=4096)
+def plain_name(name: str) -> str:
+    """A column's name as it is compared: case, white space, full-width signs, hyphens and end marks do not count."""
+    name = name.translate(WIDE).strip("\ufeff \t\r\n\u00a0\"'").rstrip(" :.,;!?*。，：；、").casefold()
+    return re.sub(r"[\s_-]+", "_", name)
 
 
 @dataclass(frozen=True)
@@ -82,10 +95,19 @@ class Layout:
             if not self.wanted(record):
                 rule = ", ".join(f"{name} = {scalar_text(value)}" for name, value in self.where.items())
                 raise Fault("", "a row that data.where leaves out", rule, "It is left out on purpose")
+            self._refuse_other_spelling(record)
             return self._row(Fields(record, self.columns), source)
         except Fault as fault:
             raw = json.dumps(record, ensure_ascii=True, default=str)
             return BadRow(source, fault.field, fault.got, fault.expected, fault.fix, raw)
+
+    def _refuse_other_spelling(self, record: Mapping[str, Any]) -> None:
+        """An `Input ` where the other rows have `input` would be passed over, and the row not say what it says."""
+        missing = [theirs for theirs in self.columns.values() if theirs not in record]
+        for key in record if missing else ():
+            for theirs in missing:
+                if plain_name(key) == plain_name(theirs) and key not in self.columns.values():
+                    raise Fault(theirs, "no such column", f"the column {theirs!r}, not {key!r}", "Rename the column")
 
     def _row(self, fields: Fields, source: str) -> Row:
         parts = self.shape.build(fields)
@@ -182,8 +204,9 @@ def find_layout(seen: Columns, *, task: str, columns: Mapping[str, str], where: 
         if ours in known:
             continue
         free = [key for key in found if key not in taken]
-        lower = {key.lower(): key for key in reversed(free)}
-        theirs = next((n for n in names if n in free), None) or next((lower[n] for n in names if n in lower), None)
+        plain_names = {plain_name(key): key for key in reversed(free)}
+        alike = (plain_names[name] for name in names if name in plain_names)
+        theirs = next((n for n in names if n in free), None) or next(alike, None)
         if theirs is not None:
             known[ours] = theirs
     for key in where:

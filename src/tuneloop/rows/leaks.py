@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from tuneloop.errors import DataError
 from tuneloop.records import Dropped, Row, Split
-from tuneloop.rows.clean import dropped_row, mended_text, normalised
+from tuneloop.rows.clean import asked_key, normalised
 from tuneloop.rows.digests import digests, numbered
 from tuneloop.rows.read import Reading
 from tuneloop.rows.room import MEMORY, Room
 from tuneloop.rows.split import Splits, group_of, raw_key
+from tuneloop.rows.stage import dropped_row
 from tuneloop.shelf import Store, select
 
 
@@ -37,8 +38,8 @@ def without_leaks(
 ) -> Sealed:
     """Take out training rows that ask what a validation or test row asks, or are of a group that stands there.
 
-    Compared are normalised questions; of held-out rows also as the encoding repair would write them, which training
-    rows went through.
+    Compared are normalised questions; of held-out rows also as the repairs would write them, which training rows went
+    through.
 
     Args:
         train: The cleaned training rows.
@@ -97,8 +98,7 @@ class _HeldOut(Sequence[Row]):
 
 def _asked_in(train: Sequence[Row], held_out: _HeldOut) -> NDArray[np.int64]:
     """(N,) the place of the last held-out row that asks the same, -1 where none does."""
-    keys = (raw_key(row) for row in held_out)
-    there = digests(normalised(written) for key in keys for written in (key, mended_text(key)))
+    there = digests(written for row in held_out for written in (normalised(raw_key(row)), asked_key(row)))
     ours, theirs = numbered(digests(normalised(raw_key(row)) for row in train), there)
     last = np.full(int(max(ours.max(initial=-1), theirs.max(initial=-1))) + 1, -1, dtype=np.int64)
     np.maximum.at(last, theirs, np.arange(len(theirs)) // 2)
@@ -131,7 +131,7 @@ def without_near_leaks(
 
     held_out = _HeldOut(splits)
     texts: Store[str] = room.store()
-    texts.extend(normalised(mended_text(raw_key(row))) for rows in (train, held_out) for row in rows)
+    texts.extend(asked_key(row) for rows in (train, held_out) for row in rows)
     nearest: dict[int, tuple[float, int]] = {}
     for members in near_duplicates(texts, threshold, workers=workers).clusters:
         here = [place for place in members if place < len(train)]

@@ -16,9 +16,10 @@ from typing import overload
 import numpy as np
 
 from tuneloop.records import Dropped, Row
-from tuneloop.rows.clean import dropped_row, normalised
+from tuneloop.rows.clean import normalised
 from tuneloop.rows.near import NearDuplicates, jaccards, near_duplicates
 from tuneloop.rows.room import MEMORY, Room
+from tuneloop.rows.stage import dropped_row
 from tuneloop.shelf import Store, select
 
 STAGE = "near_duplicates"

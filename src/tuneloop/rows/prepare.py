@@ -22,9 +22,10 @@ from tuneloop.records import Doubt, Dropped, Repair, Row, Split
 from tuneloop.review.apply import Reviewed, apply_decisions
 from tuneloop.review.log import Decision
 from tuneloop.review.store import held, write_queue
-from tuneloop.rows.clean import clean_rows, dropped_bad, normalised
+from tuneloop.rows.clean import clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
+from tuneloop.rows.held_out import html_warnings, named_columns, named_labels
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import LabelConflict, without_twins
@@ -32,6 +33,7 @@ from tuneloop.rows.personal_data import mask_rows
 from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
 from tuneloop.rows.room import MEMORY, Room
 from tuneloop.rows.split import SPLITS, Splits, raw_key, split_rows
+from tuneloop.rows.stage import dropped_bad
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
 from tuneloop.runs import RunFolder
 from tuneloop.shelf import Store
@@ -46,8 +48,8 @@ class Prepared:
 
     Attributes:
         train: Cleaned training rows that nobody doubts, or that a person let in.
-        validation: As they were read.
-        test: As they were read.
+        validation: As they were read; columns and labels by the names that training rows have.
+        test: The same.
         dropped: Every row that is in none of the three and does not wait (but those that `where` left out), with its
             reason.
         repairs: What was mended in training rows.
@@ -141,6 +143,7 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
         room=room,
     )  # fmt: skip
     cleaned = _cleaned(recipe, readings, splits, room)
+    splits = cleaned.splits
     into = Reviewed(room.store(), room.store(), room.store())
     reviewed = apply_decisions(cleaned.rows, cleaned.doubts, decisions, into=into)
     dropped: Store[Dropped] = room.store()
@@ -153,7 +156,7 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     sides: dict[Split, Sequence[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
     _refuse_empty(sides, dropped, waiting, recipe)
     labels: list[str] = []
-    warnings = _warnings(sides, splits, dropped, recipe)
+    warnings = _warnings(sides, splits, dropped, recipe) + cleaned.warnings
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in row.labels})
         _refuse_one_class(labels, train)
@@ -180,18 +183,25 @@ def _read(recipe: Recipe, folder: Path, room: Room) -> dict[Split, Reading]:
 
 @dataclass(frozen=True)
 class _Cleaned:
-    """Training rows before any person's decision, and what the stages did."""
+    """Training rows before any person's decision, what the stages did, and the sides under the same names."""
 
     rows: Sequence[Row]
     dropped: tuple[Sequence[Dropped], ...]
     repairs: tuple[Sequence[Repair], ...]
     doubts: list[Doubt]
+    splits: Splits
+    warnings: list[str]
 
 
 def _cleaned(recipe: Recipe, readings: dict[Split, Reading], splits: Splits, room: Room) -> _Cleaned:
     """The training rows through all stages, one after the other."""
     clean, near = recipe.clean, recipe.clean.near_duplicates
-    basic = clean_rows(splits.train, splits.bad["train"], clean=clean, parse=readings["train"].parse, room=room)
+    splits, named = named_columns(splits, readings, clean, room)
+    basic = clean_rows(
+        splits.train, splits.bad["train"], clean=clean, parse=readings["train"].parse,
+        held_out=chain(splits.validation, splits.test), room=room,
+    )  # fmt: skip
+    splits, spelt = named_labels(splits, basic.kept, basic.repairs, clean, room)
     rows, dropped, repairs = basic.kept, [basic.dropped], [basic.repairs]
     conflicts: list[LabelConflict] = []
     if near:
@@ -211,7 +221,8 @@ def _cleaned(recipe: Recipe, readings: dict[Split, Reading], splits: Splits, roo
         rows, doubts = masked.rows, masked.doubts
         repairs.append(masked.repairs)
     doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed)
-    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts)
+    warnings = named + spelt + html_warnings(splits, basic.repairs)
+    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings)
 
 
 def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence[Row]], room: Room) -> Sequence[Repair]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -63,7 +63,7 @@ class Reading:
     format: str
     files: list[SourceFile]
     filtered: int
-    parse: Callable[[Any, str], Row | BadRow]
+    parse: Layout
     columns: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -14,7 +14,11 @@ ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
     "gpt": "assistant", "model": "assistant", "bot": "assistant", "function_call": "assistant", "tool": "tool",
     "observation": "tool", "function": "tool", "function_response": "tool",
+    "ai": "assistant", "chatgpt": "assistant", "chatbot": "assistant", "customer": "user", "agent": "assistant",
+    "系统": "system", "用户": "user", "客户": "user", "顾客": "user", "助手": "assistant", "助理": "assistant",
+    "模型": "assistant", "机器人": "assistant", "客服": "assistant", "工具": "tool",
 }  # fmt: skip
+"""Spellings of a role; case and white space around them do not count."""
 
 
 class Fault(Exception):
@@ -128,7 +132,8 @@ def as_message(turn: Any, name: str) -> Message:
     if not isinstance(turn, dict):
         raise Fault(name, shorten(repr(turn)), "a turn with role and content (or from and value)")
     role = turn.get("role", turn.get("from"))
-    if not isinstance(role, str) or role.lower() not in ROLES:
+    known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
+    if known is None:
         allowed = "one of the roles system, user, assistant, tool (or human, gpt, observation, function_call)"
         raise Fault(name, f"the role {role!r}", allowed, "Rename the role")
     content = turn.get("content", turn.get("value"))
@@ -136,7 +141,7 @@ def as_message(turn: Any, name: str) -> Message:
     thought = thought or turn.get("reasoning_content") or turn.get("reasoning") or ""
     if thought:
         answer = f"<think>\n{as_text(thought, name).strip()}\n</think>\n\n{answer}"
-    return Message(ROLES[role.lower()], as_text(answer, name))
+    return Message(known, as_text(answer, name))
 
 
 def _parts(content: Any, name: str) -> tuple[str, str]:

@@ -1,0 +1,114 @@
+"""Held-out rows under the names that training rows have for columns and labels. Nothing else of them ever changes.
+
+A row of validation or test whose column is called `query` where the others have `question`, or whose label is written
+`Refund ` where training has `refund`, would not be read, or could only count as wrong. Names are no content: they are
+read as the training rows' repairs read them, learnt there, and counted. Texts are never repaired: what the model is
+scored on is what it will meet.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from tuneloop.records import Repair, Row, Split
+from tuneloop.rows.labels import STAGE as LABELS
+from tuneloop.rows.labels import reader_of, renamed
+from tuneloop.rows.read import Reading, source_place
+from tuneloop.rows.repair_columns import read_under_other_names
+from tuneloop.rows.repair_html import STAGE as HTML
+from tuneloop.rows.repair_html import remains
+from tuneloop.rows.room import MEMORY, Room
+from tuneloop.rows.split import Splits
+from tuneloop.sections import Clean
+from tuneloop.shelf import Store
+
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
+
+
+def named_columns(
+    splits: Splits, readings: Mapping[Split, Reading], clean: Clean, room: Room = MEMORY
+) -> tuple[Splits, list[str]]:
+    """The sides with the held-out rows that only had other names for their columns, and a line for each side.
+
+    Args:
+        splits: As the rows were split.
+        readings: Side -> what its rows came from; a share comes from the training rows' one.
+        clean: Whether columns are repaired.
+        room: Where sides are kept.
+    """
+    said: list[str] = []
+    for split in HELD_OUT if clean.repair_columns else ():
+        rows, bad = read_under_other_names(splits.bad[split], readings.get(split, readings["train"]).parse)
+        if rows:
+            side = _side(splits, split)
+            order = {file: place for place, file in enumerate(dict.fromkeys(map(_file, chain(side, rows))))}
+            both: Store[Row] = room.store()
+            both.extend(heapq.merge(side, rows, key=lambda row: source_place(row.source, order)))
+            splits = replace(_with(splits, split, both), bad=splits.bad | {split: bad})
+            said.append(f"{len(rows)} {split} rows have another name for a column, and are read by it")
+    return splits, said
+
+
+def named_labels(
+    splits: Splits, train: Iterable[Row], repairs: Iterable[Repair], clean: Clean, room: Room = MEMORY
+) -> tuple[Splits, list[str]]:
+    """The sides with held-out labels written as the training rows write them, and a line for each side.
+
+    Args:
+        splits: As the rows were split.
+        train: The cleaned training rows.
+        repairs: What was mended in them.
+        clean: Whether labels are repaired.
+        room: Where sides are kept.
+    """
+    said: list[str] = []
+    labels = {label for row in train for label in row.labels}
+    known = reader_of(labels, {repair.before: repair.after for repair in repairs if repair.stage == LABELS})
+    for split in HELD_OUT if clean.repair_labels and labels else ():
+        rows = _side(splits, split)
+        given = {label for row in rows for label in row.labels}
+        other = {one: name for one in given if (name := known(one)) != one}
+        changed = Counter(label for row in rows for label in row.labels if label in other)
+        if changed:
+            new: Store[Row] = room.store()
+            new.extend(
+                row.through(LABELS, label=renamed(row.label, other)) if any(one in other for one in row.labels) else row
+                for row in rows
+            )
+            splits = _with(splits, split, new)
+            told = ", ".join(f"{one!r} as {other[one]!r} ({count})" for one, count in changed.most_common(10))
+            said.append(
+                f"{sum(changed.values())} {split} labels are written otherwise in training, and read so: {told}"
+            )
+    return splits, said
+
+
+def html_warnings(splits: Splits, repairs: Iterable[Repair]) -> list[str]:
+    """A line for each held-out side with HTML remains that training rows no longer have.
+
+    Args:
+        splits: As the rows were split.
+        repairs: What was mended in training rows.
+    """
+    said: list[str] = []
+    for split in HELD_OUT if any(repair.stage == HTML for repair in repairs) else ():
+        count = sum(map(remains, _side(splits, split)))
+        if count:
+            said.append(f"{count} {split} rows hold HTML remains, which are taken out of training rows alone")
+    return said
+
+
+def _side(splits: Splits, split: Split) -> Sequence[Row]:
+    return splits.validation if split == "validation" else splits.test
+
+
+def _with(splits: Splits, split: Split, rows: Sequence[Row]) -> Splits:
+    return replace(splits, validation=rows) if split == "validation" else replace(splits, test=rows)
+
+
+def _file(row: Row) -> str:
+    return row.source.rpartition(":")[0]
