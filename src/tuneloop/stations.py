@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
 from tuneloop.review.log import Decision, decisions_key
+from tuneloop.review.store import load_decisions
 from tuneloop.rows.prepare import Prepared, input_files, inputs_key, load_prepared, prepare_rows, save_prepared
 from tuneloop.rows.room import room_of
-from tuneloop.runs import RunFolder
+from tuneloop.runs import RUNS, RunFolder
 from tuneloop.terminal import say, warn
 
 if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
@@ -421,3 +423,10 @@ def timed_prepare(
         say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
     prepared = prepare_rows(recipe, home, decisions, room)
     return prepared, time.monotonic() - began
+
+
+def peek_rows(recipe: Recipe, home: Path) -> Prepared:
+    """The rows as `run` would make them now; nothing is written, and a run of this name may be at work."""
+    decisions = load_decisions(RunFolder(RUNS / recipe.name).data)
+    with tempfile.TemporaryDirectory() as folder:
+        return timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "")[0]

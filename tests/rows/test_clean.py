@@ -11,19 +11,19 @@ from tests.rows.conftest import FIRST, CleanThese, Read, Write, after
 
 import tuneloop
 from tuneloop.records import Dropped, Repair, Row, content_id, row_json
-from tuneloop.rows.clean import CLEANERS, asked_key, clean_rows, content_key, normalised
+from tuneloop.rows.clean import REPAIRS, WHOLE_SET, asked_key, clean_rows, content_key, normalised
 from tuneloop.rows.stage import Known
 from tuneloop.rows.table import read_records, read_table
-from tuneloop.sections import Clean
+from tuneloop.sections import STAGES, Clean
 
 TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 PROMPT = {"prompt": "q", "completion": "a"}
 
 
 def test_there_is_a_stage_for_every_key_of_the_recipe() -> None:
-    basic = [*CLEANERS, "near_duplicates"]
+    basic = [*REPAIRS, *WHOLE_SET, "near_duplicates"]
     doubting = ["personal_data", "outliers", "label_errors", "lengths", "language"]
-    assert basic + doubting == list(Clean.model_fields) and len(CLEANERS) == 8
+    assert basic + doubting == list(STAGES) and len(REPAIRS) == 6
 
 
 # A row that each stage mends or drops: (task, rows)
@@ -41,26 +41,26 @@ FAULTY: dict[str, tuple[str, list[Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CLEANERS)
-def test_every_stage_keeps_places_and_does_nothing_twice(write: Write, read: Read, name: str) -> None:
+@pytest.mark.parametrize("name", REPAIRS)
+def test_every_repair_keeps_places_and_does_nothing_twice(write: Write, read: Read, name: str) -> None:
     task, rows = FAULTY[name]
     more = ["rubbish", {"text": "", "label": "x"}] if task == "classification" else [{"prompt": "p", "completion": ""}]
     reading = read(write("a.jsonl", *rows, *more), task=task)
     items, known = [*reading.rows, *reading.bad], Known(reading.parse)
-    once, repairs = CLEANERS[name](items, known)
-    twice, again = CLEANERS[name](once, known)
+    once, repairs = REPAIRS[name](items, known)
+    twice, again = REPAIRS[name](once, known)
     assert [item.source for item in once] == [item.source for item in items]
     assert (twice, again) == (once, []) and once != items
-    assert all(repair.stage == name for repair in repairs) and (repairs or name == "exact_duplicates")
+    assert all(repair.stage == name for repair in repairs) and repairs
     lineages = [item.lineage for item in once if isinstance(item, Row) and item not in items]
     assert all(lineage == (name,) for lineage in lineages)
 
 
-@pytest.mark.parametrize("name", CLEANERS)
+@pytest.mark.parametrize("name", [*REPAIRS, *WHOLE_SET])
 def test_a_stage_that_is_off_does_nothing(write: Write, read: Read, name: str) -> None:
     task, rows = FAULTY[name]
     reading = read(write("a.jsonl", *rows), task=task)
-    off = Clean.model_validate(dict.fromkeys(CLEANERS, True) | {name: False})
+    off = Clean.model_validate(dict.fromkeys([*REPAIRS, *WHOLE_SET], True) | {name: False})
     found = clean_rows(reading.rows, reading.bad, clean=off, parse=reading.parse)
     assert name not in {repair.stage for repair in found.repairs} | {item.stage for item in found.dropped}
     assert not any(name in row.lineage for row in found.kept)

@@ -12,14 +12,12 @@ from tuneloop.rows.labels import (
     one_letter_away,
     rare,
     reader_of,
-    repair_labels,
+    respelt,
     slip_doubts,
     spelling,
     spellings,
     typing_slips,
 )
-from tuneloop.rows.layout import find_layout
-from tuneloop.rows.stage import Known
 
 
 def row(number: int, label: str | tuple[str, ...]) -> Row:
@@ -104,9 +102,9 @@ def test_two_rows_that_differ_in_the_labels_spelling_alone_are_duplicates(cleane
 
 
 def test_several_labels_are_renamed_each_once() -> None:
-    known = Known(find_layout([{"text": "a", "label": "b"}], task="classification", columns={}, where={}, name="t"))
     rows = [row(n, ("pin", "new")) for n in range(5)] + [row(9, ("Pin", "pin", "old"))]
-    done, (repair,) = repair_labels(rows, known)
+    found = respelt(rows, Counter())
+    done, (repair,) = found.rows, found.repairs
     assert done[-1].label == ("pin", "old") and done[:-1] == rows[:-1]
     assert (repair.before, repair.after) == ('["Pin", "pin", "old"]', '["pin", "old"]')
 

@@ -77,14 +77,12 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.safety import check_folder
     from tuneloop.model.source import resolve
-    from tuneloop.review.store import load_decisions
     from tuneloop.rows.locate import expand_variables
-    from tuneloop.runs import RUNS, RunFolder
-    from tuneloop.stations import check_fits, encode_rows, timed_prepare
+    from tuneloop.stations import check_fits, encode_rows, peek_rows
     from tuneloop.train.optim import warmup_length
     from tuneloop.train.plan import estimate_memory, micro_batch_tokens, sizes_of, training_flops
 
-    prepared, _ = timed_prepare(recipe, home, load_decisions(RunFolder(RUNS / recipe.name).data))
+    prepared = peek_rows(recipe, home)
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     check_fits(recipe, source)
     examples = encode_rows(recipe, prepared.train, load_tokenizer(source), prepared.labels)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -140,15 +139,11 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     """Print `count` training rows as the model will see them: trained tokens green, masked ones grey."""
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.source import resolve
-    from tuneloop.review.store import load_decisions
     from tuneloop.rows.locate import expand_variables
-    from tuneloop.runs import RUNS
-    from tuneloop.stations import encode_rows, timed_prepare
+    from tuneloop.stations import encode_rows, peek_rows
 
     recipe, home = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
-    decisions = load_decisions(RunFolder(RUNS / recipe.name).data)
-    with tempfile.TemporaryDirectory() as folder:  # a run of this name may be at work
-        prepared, _ = timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "")
+    prepared = peek_rows(recipe, home)
     tokenizer = load_tokenizer(
         resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     )

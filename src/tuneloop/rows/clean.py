@@ -92,7 +92,7 @@ def clean_rows(
     else:
         mended = repaired(list(_in_order(rows, bad, order)), known, clean)
     if clean.repair_labels:
-        mended = _one_spelling(mended, known, room)
+        mended = _one_spelling(mended, known.held_out, room)
     return _once(mended, room) if clean.exact_duplicates else mended
 
 
@@ -192,9 +192,9 @@ def _repaired_on_disk(
 # -- what looks at all rows -------------------------------------------------------------------------------------
 
 
-def _one_spelling(mended: Cleaned, known: Known, room: Room) -> Cleaned:
+def _one_spelling(mended: Cleaned, held_out: Mapping[str, int], room: Room) -> Cleaned:
     """The rows with rare spellings of a label in its most frequent one."""
-    found = respelt(mended.kept, known, room)
+    found = respelt(mended.kept, held_out, room)
     if not found.repairs:
         return mended
     ids = {repair.source: repair.row for repair in found.repairs}

@@ -206,8 +206,8 @@ def _json_kind(first: str, second: str) -> Kind:
     """Whether a file whose first lines these are holds an object a line, whatever its suffix says."""
     alone = JsonReader().line(first, "")
     if not second:
-        whole = isinstance(alone, Record) or first.lstrip().startswith("[")
-        return "json" if whole or alone.expected == JSON_LINE else "jsonl"
+        whole = isinstance(alone, Record) or alone.expected == JSON_LINE or first.lstrip().startswith("[")
+        return "json" if whole else "jsonl"
     broken = isinstance(alone, BadRow) and alone.expected == JSON_LINE and not _goes_on_as_jsonl(first, second)
     return "json" if broken else "jsonl"
 

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from tuneloop.records import Doubt, Repair, Row
 from tuneloop.rows.layout import WIDE
 from tuneloop.rows.room import MEMORY, Room
-from tuneloop.rows.stage import Known
 from tuneloop.shelf import Store
 
 STAGE = "repair_labels"
@@ -46,16 +45,16 @@ class Respelt:
     repairs: list[Repair]
 
 
-def respelt(rows: Sequence[Row], known: Known, room: Room = MEMORY) -> Respelt:
+def respelt(rows: Sequence[Row], held_out: Mapping[str, int], room: Room = MEMORY) -> Respelt:
     """Give rare spellings of a label its most frequent one.
 
     Args:
         rows: All training rows.
-        known: Has the held-out rows' labels.
+        held_out: Label -> rows of validation and test.
         room: Where the rows are kept.
     """
     counts = Counter(label for row in rows for label in row.labels)
-    names = spellings(counts, known.held_out)
+    names = spellings(counts, held_out)
     if not names:
         return Respelt(rows, [])
     done: Store[Row] = room.store()

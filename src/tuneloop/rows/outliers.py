@@ -204,10 +204,11 @@ def _surprises(
 
     parts = list(in_order(blocks(), surprised))
     typical = [TYPICAL if reading is _wording else 0.0 for reading in readings]
-    return [
-        _means(*(np.concatenate([part[place][which] for part in parts]) for which in (0, 1)), more)
-        for place, more in enumerate(typical)
-    ]
+    found = []
+    for place, more in enumerate(typical):
+        sums, counts = (np.concatenate([part[place][which] for part in parts]) for which in (0, 1))
+        found.append(_means(sums, counts, more))
+    return found
 
 
 def _means(sums: Floats, totals: Floats, typical: float) -> Floats:

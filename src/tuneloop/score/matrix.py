@@ -136,7 +136,7 @@ def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRow
     if not reading.rows:
         raise DataError(f"{data} holds no row to score", fix="Check data.columns and data.where of the run's recipe")
     if recipe.task.type == "classification":
-        sides: dict[Split, list[Row]] = {"train": prepared.train, "validation": [], "test": reading.rows}
+        sides: dict[Split, Sequence[Row]] = {"train": prepared.train, "validation": [], "test": reading.rows}
         for warning in unknown_labels(sides, prepared.labels):
             warn(warning)
     asked = {normalised(row.question) for row in prepared.train}
