@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from tuneloop.disk import sha256_file
 from tuneloop.recipe import Recipe
@@ -102,12 +103,15 @@ def test_files_give_the_same_bytes_whoever_works(
     assert set(in_memory) >= {"train.parquet", "clean.parquet", "dropped.parquet", "repairs.parquet", "report.json"}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_a_ray_cluster_gives_the_same_bytes(
     home: Path, tmp_path: Path, in_memory: dict[str, str], small_blocks: None
 ) -> None:
-    pytest.importorskip("ray", reason='Ray is not installed (pip install "ray[data]")')
     (tmp_path / "room").mkdir()
-    assert written(tmp_path / "run", home, Room(tmp_path / "room", Ray()), recipe()) == in_memory
+    try:
+        assert written(tmp_path / "run", home, Room(tmp_path / "room", Ray()), recipe()) == in_memory
+    finally:
+        ray.shutdown()
 
 
 def test_what_was_read_before_a_stop_is_not_read_again(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from pyarrow import parquet
 
 from tuneloop.errors import RunError
 from tuneloop.records import Dropped, Message, Repair, Row
@@ -62,7 +63,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_old_table(tmp_path: Path, monk
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", full)
     with pytest.raises(RunError, match="disk is full"):
         write_rows(tmp_path / "rows.parquet", [FULL])
     assert read_table(tmp_path / "rows.parquet") == [PLAIN]
