@@ -16,6 +16,7 @@ CJK_WEIGHT = 3
 """How many letters of other scripts one Chinese or Japanese character counts for: it says about as much."""
 _KIND = {script: chr(0xE000 + place) for place, script in enumerate((*SCRIPTS, "other"))}
 """A sign of the private use area for each script: no text has them."""
+_NO_LETTERS = {code: None for code in range(128) if chr(code).isalpha()}
 
 
 @lru_cache(maxsize=1 << 16)
@@ -36,6 +37,9 @@ def script_of(text: str) -> str:
 
 def letters_by_script(text: str) -> Counter[str]:
     """Script -> letters, a Chinese or Japanese character counted CJK_WEIGHT times."""
+    if text.isascii():  # counted at C's speed
+        letters = len(text) - len(text.translate(_NO_LETTERS))
+        return Counter(latin=letters) if letters else Counter()
     counts = Counter(map(script_of_sign, text))
     del counts[""]
     if "cjk" in counts:

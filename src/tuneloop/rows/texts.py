@@ -12,7 +12,7 @@ from tuneloop.rows.engine import threads
 
 Result = TypeVar("Result")
 
-ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 500_000
+ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 250_000
 """A block ends at whichever comes first; a longer text is a block of its own."""
 
 
@@ -54,7 +54,7 @@ def in_order(
         for block in blocks:
             waiting.append(pool.submit(work, start, block))
             start += len(block)
-            if len(waiting) > count:
+            if len(waiting) >= count:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
