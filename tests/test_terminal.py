@@ -50,7 +50,7 @@ def test_a_bar_that_has_not_moved_or_has_no_total_still_prints(clock: list[float
     with terminal.progress("reading", None) as bar:
         clock[0] += 20
         bar.advance(3)
-    assert capsys.readouterr().err == "reading: 0/100, 0 rows/s\nreading: 3/?, 0 rows/s\n"
+    assert capsys.readouterr().err == "reading: 0/100, 0 rows/s\nreading: 3/?, 0.1 rows/s\n"
 
 
 def test_on_a_terminal_there_is_a_bar_with_rate_and_count(monkeypatch: pytest.MonkeyPatch):

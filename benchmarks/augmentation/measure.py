@@ -23,7 +23,7 @@ from benchmarks.augmentation.sets import Task, draw
 from tuneloop.augment.augmentation import Augmentation, augmentation_of
 from tuneloop.augment.fresh import FreshExamples
 from tuneloop.augment.report import report
-from tuneloop.augment.settings import Augment
+from tuneloop.sections import Augment
 from tuneloop.examples.encode import Example
 from tuneloop.infer.classify import class_probabilities
 from tuneloop.model.encoder import load_encoder

@@ -31,9 +31,12 @@ from tuneloop.stations import (
     evaluate_key,
     later_keys,
     load_rows,
+    make_wordings,
+    masked_of,
     rows_stand,
     timed_prepare,
     train_station,
+    with_variants,
 )
 from tuneloop.terminal import say, warn
 
@@ -179,7 +182,7 @@ def claim(folder: RunFolder) -> Iterator[None]:
     fresh = not folder.path.exists()
     try:
         with exclusive(folder.path):
-            for inside in (folder.path, folder.checkpoints):
+            for inside in (folder.path, folder.data, folder.checkpoints):
                 sweep(inside)
             yield
     except BaseException:
@@ -189,7 +192,8 @@ def claim(folder: RunFolder) -> Iterator[None]:
 
 
 def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite: bool) -> Plan:
-    """The station of rows if stale, after everything cheap was checked and the base model found."""
+    """The stations of rows and wordings if stale, after everything cheap was checked and the base model found."""
+    from tuneloop.augment.station import augment_key, check_teacher, load_variants, standing_sha256
     from tuneloop.model.source import resolve
 
     decisions = load_decisions(folder.data)  # once: rows and key must be of the same ones
@@ -198,27 +202,46 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     prepared, seconds = timed_prepare(recipe, home, decisions, folder, key) if stale else (load_rows(folder), 0.0)
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     check_fits(recipe, source)
-    keys = later_keys(recipe, key, source, home)
+    masked = masked_of(recipe, home)
+    wanted = augment_key(recipe, key, masked)
+    # New rows take the wordings of the old ones with them.
+    made = standing_sha256(folder, recipe, wanted) if not (stale and wanted) else None
+    keys = later_keys(recipe, key, source, home, wanted if made is None else made)
     trained = folder.stations().get("train")
     stands = trained is not None and trained["key"] == keys.train
     if trained is not None and not stands:
-        _guard_model(folder, recipe, _what_changed(folder, recipe, rows=stale), overwrite=overwrite)
-    # Before anything is written: rows that this model cannot learn from are no rows to keep.
+        why = _what_changed(folder, recipe, rows=stale, wordings=made is None)
+        _guard_model(folder, recipe, why, overwrite=overwrite)
+    if made is None:
+        check_teacher(folder, recipe, prepared)
+    # Before anything is written or paid for: rows that this model cannot learn from are no rows to keep.
     kept = stands and (folder.model / "args.json").exists()
     ready = None if kept else attach(recipe, source, prepared, home)
     with _aside(folder) if trained is not None and not stands else contextlib.nullcontext():
         if stale:
             say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
             data_station(folder, recipe, prepared, key, seconds)
+            folder.save_recipe(recipe)
         else:
             say("rows: unchanged, kept")
+        _say_rows(recipe, prepared)
+        if made is None:
+            made = make_wordings(folder, recipe, prepared, masked, wanted)
+            keys = later_keys(recipe, key, source, home, made)
+        elif made:
+            say("augment: wordings unchanged, kept")
+        if made and ready is not None:
+            ready = with_variants(ready, recipe, prepared, load_variants(folder), home)
         folder.save_recipe(recipe)
+    return Plan(folder, recipe, source, prepared, keys, ready)
+
+
+def _say_rows(recipe: Recipe, prepared: Prepared) -> None:
     say(f"rows: {prepared.report['format']}; " + ", ".join(f"{k} {len(v)}" for k, v in _sides(prepared).items()))
     for warning in prepared.report["warnings"]:
         warn(warning)
     if waiting := prepared.report["counts"]["train"]["to review"]:
         say(f"review: {waiting} rows wait for a person and are not trained on; `tuneloop review {recipe.name}`")
-    return Plan(folder, recipe, source, prepared, keys, ready)
 
 
 @contextlib.contextmanager
@@ -248,16 +271,18 @@ def _guard_model(folder: RunFolder, recipe: Recipe, why: str, *, overwrite: bool
         )
 
 
-def _what_changed(folder: RunFolder, recipe: Recipe, *, rows: bool) -> str:
+def _what_changed(folder: RunFolder, recipe: Recipe, *, rows: bool, wordings: bool) -> str:
     """The sections of the recipe that differ from the run's own, in words."""
     if not folder.recipe.exists():
         return "its recipe is gone"
     before, after = folder.load_recipe().model_dump(), recipe.model_dump()
-    sections = ("task", "model", "data", "clean", "augment", "adapt", "train", "seed")
+    sections = ("task", "model", "data", "clean", "augment", "teacher", "adapt", "train", "seed")
     changed = [section for section in sections if before[section] != after[section]]
     if changed:
         return f"{', '.join(changed)} changed in the recipe"
-    return "the input files changed" if rows else "the base model or tuneloop's version changed"
+    if rows or not wordings:
+        return "the input files changed" if rows else "the base model or tuneloop's version changed"
+    return "the wordings of its training rows are to be made again"
 
 
 def _train_if_stale(plan: Plan, *, resume: bool) -> Plan:

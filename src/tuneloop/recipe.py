@@ -17,7 +17,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from tuneloop.errors import RecipeError
-from tuneloop.sections import STAGES, Clean, Drawn, Section
+from tuneloop.sections import STAGES, Augment, Clean, Section, Teacher
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Metric = Literal["accuracy", "macro_f1", "micro_f1", "exact_match", "bleu", "rouge_l", "think"]
@@ -163,7 +163,9 @@ class Recipe(Section):
     clean: Annotated[
         Clean, BeforeValidator(lambda value: _clean_or_off(value), json_schema_input_type=Clean | Literal[False])
     ] = Clean()
-    augment: Drawn = Drawn()
+    augment: Augment = Augment()
+    teacher: Teacher | None = None
+    """The model behind an endpoint that writes back-translations and paraphrases."""
     adapt: Adapt = Adapt()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
@@ -195,6 +197,7 @@ FOREIGN_NAMES = {
     "sample_packing": "nothing: leave it out", "neat_packing": "nothing: leave it out",
     "resume_from_checkpoint": "the option --resume of `tuneloop train`", "stage": "task.type",
     "eval_strategy": "train.eval_steps", "evaluation_strategy": "train.eval_steps",
+    "api_base": "teacher.base_url", "api_key": "teacher.api_key_env (the name of an environment variable)",
 }  # fmt: skip
 
 
@@ -382,6 +385,10 @@ def _clashes(tree: dict[str, Any], unknown: str) -> list[str]:
     wrong = [name for name in foreign.get(str(kind), []) if isinstance(metrics, list) and name in metrics]
     if wrong:
         found.append(f"evaluate.metrics: {', '.join(wrong)} cannot be measured on a {kind} task")
+    asking = [name for name in ("back_translation", "paraphrase") if _section(tree, "augment").get(name) is not None]
+    if asking and tree.get("teacher") is None and "'teacher'" not in unknown:
+        listed = " and ".join(f"augment.{name}" for name in asking)
+        found.append(f"{listed}: there is no teacher to ask; add teacher: {{base_url: ..., model: ...}}")
     return found
 
 
@@ -425,15 +432,16 @@ def _nearest(place: str) -> str:
 
 def all_keys() -> list[str]:
     """Every key of a recipe as `section.key`."""
+    return _keys_of(Recipe, "")
+
+
+def _keys_of(section: type[Section], outer: str) -> list[str]:
     keys: list[str] = []
-    for name, info in Recipe.model_fields.items():
-        keys.append(name)
-        section = info.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            for key, inner in section.model_fields.items():
-                keys.append(f"{name}.{key}")
-                inside = [kind for kind in get_args(inner.annotation) if isinstance(kind, type)]
-                keys += [f"{name}.{key}.{n}" for kind in inside if issubclass(kind, Section) for n in kind.model_fields]
+    for name, info in section.model_fields.items():
+        keys.append(outer + name)
+        for kind in (info.annotation, *get_args(info.annotation)):  # a section, or one that may be null
+            if isinstance(kind, type) and issubclass(kind, Section):
+                keys += _keys_of(kind, f"{outer}{name}.")
     return keys
 
 

@@ -1,6 +1,7 @@
 """The run folder: where each station writes, and the manifest that ties a score to its rows.
 
-runs/<name>/recipe.yaml manifest.json data/ checkpoints/ model/ log.jsonl scores.json predictions.parquet report.html
+runs/<name>/recipe.yaml manifest.json data/ augment.json checkpoints/ model/ log.jsonl scores.json predictions.parquet
+            report.html
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class RunFolder:
         return self.path / ".cleaning"
 
     @property
+    def augmentation(self) -> Path:
+        """What augmentation did to the training rows: counts and samples; absent where there was none."""
+        return self.path / "augment.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
@@ -93,7 +99,8 @@ class RunFolder:
         """
         if "train" not in self.stations():
             return
-        kept = (self.recipe, self.manifest, self.data, self.model, self.log, self.scores, self.predictions, self.report)
+        kept = [self.recipe, self.manifest, self.data, self.augmentation, self.model, self.log]
+        kept += [self.scores, self.predictions, self.report]
         with atomic_folder(self.previous.path) as folder:
             for path in kept:
                 if path.is_dir():

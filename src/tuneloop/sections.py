@@ -1,10 +1,12 @@
-"""What every section of the recipe is made of, and the sections of the rows: `clean` and `augment`."""
+"""What every section of the recipe is made of, and those of the rows: `clean`, `augment`, and its `teacher`."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Kind = Literal["keyboard", "ocr", "homophone", "pinyin", "shape"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -124,12 +126,125 @@ class Eda(Section):
     """Share of the rows that an epoch does it to."""
 
 
-class Drawn(Section):
-    """Other wordings of what training rows ask, drawn anew each epoch. Answers, labels, held-out rows never change."""
+class Made(Section):
+    """What the methods share that make new wordings once, before training."""
+
+    copies: int = Field(default=1, ge=1, le=100)
+    """Wordings that are made of each row."""
+    use: Literal["swap", "append"] = "swap"
+    """swap: an epoch shows some rows in another wording; append: the wordings are rows of their own."""
+    probability: Chance = 0.5
+    """swap: share of the rows that an epoch shows in another wording."""
+
+
+class MaskedLm(Made):
+    """Words replaced by what a masked language model reads in their place."""
+
+    name_or_path: str = Field(min_length=1)
+    """Folder or hub id of a masked BERT that reads the rows' language, e.g. google-bert/bert-base-chinese."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id; None is the newest, and the commit is recorded."""
+    rate: Rate = 0.15
+    """Share of a text's words that are replaced."""
+    top_k: int = Field(default=10, ge=1, le=1000)
+    """Words the model may choose from, its most likely ones."""
+    least_probability: Rate = 0.02
+    """A word that the model finds less likely is not used."""
+    batch_size: int = Field(default=32, ge=1)
+    """Texts that go through the model at once."""
+
+
+class BackTranslation(Made):
+    """Rows translated into another language and back by the teacher."""
+
+    through: list[str] = Field(default=["German"], min_length=1)
+    """Languages, one a copy in turn."""
+
+
+class Paraphrase(Made):
+    """Rows said in other words by the teacher."""
+
+
+class Augment(Section):
+    """Other wordings of what training rows ask. Answers, labels and held-out rows never change."""
 
     synonyms: Synonyms | None = None
-    """Words replaced by synonyms; null: off."""
+    """Words replaced by synonyms, drawn anew each epoch; null: off."""
     noise: Noise | None = None
-    """Typing slips and the like; null: off."""
+    """Typing slips and the like, drawn anew each epoch; null: off."""
     eda: Eda | None = None
-    """Words swapped, left out, put in; null: off."""
+    """Words swapped, left out, put in, drawn anew each epoch; null: off."""
+    masked_lm: MaskedLm | None = None
+    """Words replaced by what a masked model reads there, made once; null: off."""
+    back_translation: BackTranslation | None = None
+    """Translated there and back by the teacher, made once; null: off."""
+    paraphrase: Paraphrase | None = None
+    """Said in other words by the teacher, made once; null: off."""
+
+    @property
+    def drawn(self) -> dict[str, Section]:
+        """The methods that draw anew each epoch and are on, by name."""
+        every = {"synonyms": self.synonyms, "noise": self.noise, "eda": self.eda}
+        return {name: method for name, method in every.items() if method is not None}
+
+    @property
+    def asking(self) -> dict[str, BackTranslation | Paraphrase]:
+        """The methods that ask the teacher and are on, by name."""
+        every = {"back_translation": self.back_translation, "paraphrase": self.paraphrase}
+        return {name: method for name, method in every.items() if method is not None}
+
+    @property
+    def made(self) -> dict[str, MaskedLm | BackTranslation | Paraphrase]:
+        """The methods that make wordings once and are on, by name."""
+        return ({} if self.masked_lm is None else {"masked_lm": self.masked_lm}) | self.asking
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether an epoch draws anything: else rows are encoded once and stay."""
+        return bool(self.drawn) or any(method.use == "swap" for method in self.made.values())
+
+
+class Teacher(Section):
+    """The model behind an OpenAI-compatible endpoint that writes for `augment`. Its key stands in no recipe."""
+
+    base_url: str
+    """Up to the version, e.g. http://localhost:8000/v1; /chat/completions is added."""
+    model: str = Field(min_length=1)
+    """Name of the model there."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key; the key is written nowhere. None: the endpoint wants none."""
+    temperature: float = Field(default=0.8, ge=0, le=2)
+    """Of the teacher's sampling."""
+    max_tokens: int = Field(default=1024, ge=1)
+    """Tokens an answer may have, its reasoning counted."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds that one answer may take."""
+    retries: int = Field(default=4, ge=0)
+    """Tries after the first one that failed, with growing pauses."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests a minute at most; None: as fast as it answers."""
+    workers: int = Field(default=4, ge=1, le=256)
+    """Requests in flight."""
+    max_missing: Rate = 0.02
+    """Share of the questions that may stay unanswered; with more the run stops before it trains."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        """No address is repeated that may hold a secret."""
+        if any(mark in url for mark in "@?#"):
+            raise ValueError("the address must hold no user, password or query; a key goes into api_key_env's variable")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url) or parts.port == 0:
+            raise ValueError(f"should be an address such as http://localhost:8000/v1, got {url!r}")
+        if url.rstrip("/").endswith("/completions"):
+            raise ValueError(f"should end before /chat/completions, which is added, got {url!r}")
+        return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        """Someone may write the key itself here: it is not repeated."""
+        if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+            raise ValueError("should name an environment variable, such as OPENAI_API_KEY; it is never the key itself")
+        return name

@@ -1,4 +1,4 @@
-"""The stations of the offline half: rows, training, scores. Each reads what the one before wrote.
+"""The stations of the offline half: rows, wordings, training, scores. Each reads what the one before wrote.
 
 A station's key is the hash of all that decides its output; `flow.py` compares keys to see what is stale.
 """
@@ -12,17 +12,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneloop import __version__
-from tuneloop.disk import sha256_file, sha256_json
+from tuneloop.disk import sha256_file, sha256_json, write_json
 from tuneloop.errors import DataError, ModelError
+from tuneloop.memory import give_back_memory
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
 from tuneloop.review.log import Decision, decisions_key
 from tuneloop.review.store import load_decisions
+from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared, input_files, inputs_key, load_prepared, prepare_rows, save_prepared
 from tuneloop.rows.room import room_of
 from tuneloop.runs import RUNS, RunFolder
@@ -31,6 +33,9 @@ from tuneloop.terminal import say, warn
 if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from torch import nn
 
+    from tuneloop.augment.masked_lm import FillMask
+    from tuneloop.augment.station import Masked
+    from tuneloop.augment.variants import Variants
     from tuneloop.examples.encode import Example
     from tuneloop.model.reader import Reader
     from tuneloop.model.source import Source
@@ -58,13 +63,23 @@ def data_key(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> str:
     return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
 
 
-def later_keys(recipe: Recipe, data: str, source: Source, home: Path) -> Keys:
-    """The keys of all stations, once the base model is known; `home` is where the recipe's relative paths start."""
+def later_keys(recipe: Recipe, data: str, source: Source, home: Path, wordings: str = "") -> Keys:
+    """The keys of all stations, once the base model is known.
+
+    Args:
+        recipe: What to do.
+        data: The key of the rows.
+        source: The base model.
+        home: Where the recipe's relative paths start.
+        wordings: Hash of the wordings that were made for the training rows; "" for none.
+    """
     from tuneloop.model.cache import settings_sha256
 
     model = [source.sha256, settings_sha256(source.folder), recipe.model.dtype]
     settings = recipe.train.model_dump(exclude={"logging_steps", "report_to"})
-    augment = [recipe.augment.model_dump(), sha256_file(table) if (table := _own_synonyms(recipe, home)) else ""]
+    table = _own_synonyms(recipe, home)
+    how = recipe.augment.model_dump(exclude={"masked_lm": {"name_or_path", "revision", "batch_size"}})
+    augment = [how, sha256_file(table) if table else "", wordings]
     train = sha256_json([data, recipe.task.model_dump(), model, recipe.adapt.model_dump(), settings, augment])
     return Keys(data, train, evaluate_key(train, recipe))
 
@@ -138,6 +153,7 @@ class Ready:
     facts: dict[str, Any]
     args: dict[str, Any]
     fresh: Callable[[Sequence[int], int], list[Example]] | None = None  # the training rows as an epoch shows them
+    augment: dict[str, Any] = field(default_factory=dict)  # what augmentation does to them, {} without any
 
 
 def encode_rows(recipe: Recipe, rows: Sequence[Row], tokenizer: Any, labels: list[str]) -> list[Example]:
@@ -166,8 +182,8 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared, home: Path) -> Re
     """
     import torch
 
-    from tuneloop.examples.encode import check_trained
     from tuneloop.examples.template import template_of
+    from tuneloop.examples.training import training_examples
     from tuneloop.model.adapt import METHODS
     from tuneloop.model.heads import Classifier
     from tuneloop.model.load import load_model, load_tokenizer
@@ -177,12 +193,9 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared, home: Path) -> Re
     method = pick("method", METHODS, recipe.adapt.method)
     check_fits(recipe, source)
     tokenizer = load_tokenizer(source)
-    encoded = encode_rows(recipe, prepared.train, tokenizer, prepared.labels)
-    facts = check_trained(encoded, recipe.task.type)
-    kept = [place for place, example in enumerate(encoded) if _teaches(recipe, example)]
-    rows, train = [prepared.train[place] for place in kept], [encoded[place] for place in kept]
-    fresh = _fresh_examples(recipe, rows, train, tokenizer, prepared.labels, home)
-    validation = encode_rows(recipe, prepared.validation, tokenizer, prepared.labels)
+    encode = functools.partial(encode_rows, recipe, tokenizer=tokenizer, labels=prepared.labels)
+    trained = training_examples(recipe, prepared, encode, home)
+    validation = encode(prepared.validation)
     loaded = load_model(source, dtype=recipe.model.dtype, head=recipe.task.type == "generation")
     network = method(loaded.model, adapt=recipe.adapt, seed=recipe.seed).model
     model: nn.Module = network
@@ -199,36 +212,71 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared, home: Path) -> Re
         "template_hash": template.hash if template else "",
         "base": base_facts(recipe, source), "architecture": loaded.architecture, "seed": recipe.seed,
     }  # fmt: skip
-    return Ready(model, tokenizer, train, validation, facts, args, fresh)
+    found = (trained.examples, validation, trained.facts, args, trained.fresh, trained.augment)
+    return Ready(model, tokenizer, *found)
 
 
-def _teaches(recipe: Recipe, example: Example) -> bool:
-    """Whether anything of an example is trained."""
-    return recipe.task.type == "classification" or any(x != -100 for x in example.labels[1:])
+def with_variants(ready: Ready, recipe: Recipe, prepared: Prepared, variants: Variants, home: Path) -> Ready:
+    """The same model, and training rows that the wordings made for them join or are swapped in for.
+
+    Args:
+        ready: What `attach` gave.
+        recipe: What to do.
+        prepared: The rows.
+        variants: What the station of wordings made.
+        home: Where the recipe's relative paths start.
+    """
+    from tuneloop.examples.training import training_examples
+
+    encode = functools.partial(encode_rows, recipe, tokenizer=ready.tokenizer, labels=prepared.labels)
+    trained = training_examples(recipe, prepared, encode, home, variants)
+    return replace(
+        ready, train=trained.examples, facts=trained.facts, fresh=trained.fresh, augment=trained.augment
+    )  # fmt: skip
 
 
-def _fresh_examples(
-    recipe: Recipe, rows: list[Row], examples: list[Example], tokenizer: Any, labels: list[str], home: Path
-) -> Callable[[Sequence[int], int], list[Example]] | None:
-    """What draws other wordings of the training rows for each epoch; None where the recipe asks for none."""
-    from tuneloop.augment.augmentation import augmentation_of
-    from tuneloop.augment.fresh import FreshExamples
-    from tuneloop.augment.settings import Augment
+def masked_of(recipe: Recipe, home: Path) -> Masked | None:
+    """The recipe's masked model, found and checked; None where it names none.
 
-    drawn = recipe.augment
-    augment = Augment(synonyms=drawn.synonyms, noise=drawn.noise, eda=drawn.eda)
-    if not augment.dynamic:
+    Raises:
+        ModelError: if it cannot be found, is unsafe, or is no masked model.
+    """
+    from tuneloop.augment.masked_lm import MaskedModel
+    from tuneloop.augment.station import Masked
+    from tuneloop.model.cache import settings_sha256
+    from tuneloop.model.load import check_masked, load_masked
+    from tuneloop.model.source import resolve
+
+    asked = recipe.augment.masked_lm
+    if asked is None:
         return None
-    how = augmentation_of(augment, task=recipe.task.type, seed=recipe.seed, labels=labels, folder=home)
-    encode = functools.partial(encode_rows, recipe, tokenizer=tokenizer, labels=labels)
-    fresh = FreshExamples(rows, examples, how, encode, teaches=lambda example: _teaches(recipe, example))
-    sample = list(range(min(len(rows), 1000)))
-    changed = sum(new is not old for new, old in zip(fresh(sample, 0), examples, strict=False))
-    names = ", ".join(name for name in ("synonyms", "noise", "eda") if getattr(drawn, name) is not None)
-    say(f"augment: {names}; in the first epoch {changed} of {len(sample)} rows looked at ask in other words")
-    if sample and not changed:
-        warn("augment changes none of the rows: no word of theirs can be replaced")
-    return fresh
+    name = expand_variables(asked.name_or_path)
+    source = resolve(name, asked.revision, relative_to=home, section="augment.masked_lm")
+    check_masked(source)
+
+    def load() -> FillMask:
+        loaded = load_masked(source)
+        return MaskedModel(loaded.model, loaded.tokenizer, top_k=asked.top_k, batch_size=asked.batch_size)
+
+    facts = {"name_or_path": asked.name_or_path, "revision": source.revision, "sha256": source.sha256}
+    return Masked(sha256_json([source.sha256, settings_sha256(source.folder)]), load, facts)
+
+
+def make_wordings(run: RunFolder, recipe: Recipe, prepared: Prepared, masked: Masked | None, key: str) -> str:
+    """Make the wordings of the training rows (see `augment.station.augment_station`), and give their hash.
+
+    Args:
+        run: The run folder, with its rows.
+        recipe: What to do.
+        prepared: The rows.
+        masked: What `masked_of` gave.
+        key: From `augment_key`.
+    """
+    from tuneloop.augment.station import augment_station
+
+    augment_station(run, recipe, prepared, masked, key)
+    give_back_memory()  # of the masked model
+    return str(run.stations()["augment"]["sha256"])
 
 
 def check_fits(recipe: Recipe, source: Source) -> None:
@@ -299,6 +347,7 @@ def train_station(
     from tuneloop.train.loop import Job, train
 
     _clear_old(run, resume=resume)
+    _tell_augment(run, ready.augment)
     _say_facts(ready.facts, recipe.task.type, recipe.data.max_length)
     torch.manual_seed(recipe.seed)
     pad = ready.tokenizer.pad_token_id
@@ -325,7 +374,7 @@ def train_station(
         rows=ready.facts, parameters=counts,
         saved_against_full=_saved(ready, recipe, counts, state),
         peak_memory_mb=round(state.peak_memory_mb, 1), method=recipe.adapt.method,
-        comparable=comparable_key(keys.data, source, recipe, device),
+        comparable=comparable_key(keys.data, source, recipe, device, ready.facts["rows"]),
         machine=machine_facts(), template_hash=ready.args["template_hash"], fast_path=reader.packed,
     )  # fmt: skip
     run.drop_previous()
@@ -364,8 +413,23 @@ def _clear_old(run: RunFolder, *, resume: bool) -> None:
     run.forget("train", "evaluate", "report", "merge")
     for path in (run.model, run.path / "merged", *([] if resume else [run.checkpoints])):
         shutil.rmtree(path, ignore_errors=True)
-    for path in (run.scores, run.predictions, run.report, *([] if resume else [run.log])):
+    for path in (run.augmentation, run.scores, run.predictions, run.report, *([] if resume else [run.log])):
         path.unlink(missing_ok=True)
+
+
+def _tell_augment(run: RunFolder, told: dict[str, Any]) -> None:
+    """Write and say what augmentation does in the first epoch, and how many rows it added."""
+    if not told:
+        return
+    write_json(run.augmentation, told)
+    changed = round(told["changed"] * told["rows"])
+    names = ", ".join(told["methods"])
+    if names:
+        say(f"augment: {names}; in the first epoch {changed} of {told['rows']} rows looked at ask in other words")
+    if told["added"]:
+        say(f"augment: {told['added']:,} rows are other wordings of training rows")
+    if not names and not told["added"]:
+        warn("augment changes none of the rows")
 
 
 def _say_facts(facts: dict[str, Any], task: str, max_length: int) -> None:
@@ -382,8 +446,16 @@ def _say_facts(facts: dict[str, Any], task: str, max_length: int) -> None:
         warn(f"{facts['unclosed']} answers hold reasoning that never closes: trained without an end of turn")
 
 
-def comparable_key(data: str, source: Source, recipe: Recipe, device: str) -> str:
-    """Equal for runs whose memory and seconds may be set against each other: rows, base model, batches, device."""
+def comparable_key(data: str, source: Source, recipe: Recipe, device: str, rows: int) -> str:
+    """Equal for runs whose memory and seconds may be set against each other: rows, base model, batches, device.
+
+    Args:
+        data: The key of the rows.
+        source: The base model.
+        recipe: What was done.
+        device: Where.
+        rows: Training rows, with the wordings that joined them.
+    """
     train = recipe.train
     shape = [
         train.num_train_epochs,
@@ -391,7 +463,7 @@ def comparable_key(data: str, source: Source, recipe: Recipe, device: str) -> st
         train.tokens_per_micro_batch,
         recipe.model.dtype,
     ]
-    return sha256_json([data, source.sha256, device, shape])
+    return sha256_json([data, source.sha256, device, shape, rows])
 
 
 def load_rows(run: RunFolder) -> Prepared:

@@ -38,7 +38,8 @@ class Bar:
         self._measured = self._measured or measure is not None
         self._measure += measure if measure is not None else steps
         elapsed = max(time.monotonic() - self._start, 1e-9)
-        rate = f"{self._measure / elapsed:,.0f} {self._unit}/s"
+        speed = self._measure / elapsed
+        rate = f"{speed:,.0f} {self._unit}/s" if speed >= 10 or not speed else f"{speed:.1f} {self._unit}/s"
         if self._progress is not None:
             self._progress.update(self._task, advance=steps, rate=rate, note=note)  # type: ignore[arg-type]
         elif self._title and time.monotonic() - self._said >= 10:

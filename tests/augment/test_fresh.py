@@ -10,9 +10,9 @@ from tests.augment.made import labelled
 
 from tuneloop.augment.augmentation import augmentation_of
 from tuneloop.augment.fresh import FreshExamples
-from tuneloop.augment.settings import Augment
 from tuneloop.errors import DataError
 from tuneloop.records import Row
+from tuneloop.sections import Augment
 
 ROWS = [labelled(f"the problem with the phone is {'abcdefgh'[place]} big", "x") for place in range(6)]
 AUGMENTATION = augmentation_of(Augment.model_validate({"synonyms": {"rate": 0.05}}), task="classification", seed=0)

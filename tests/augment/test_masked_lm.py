@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+from tests.augment.made import make_masked
 
+from tuneloop.augment.cache import Cache
 from tuneloop.augment.draws import generator
-from tuneloop.augment.masked_lm import MaskedModel, masked_lm
+from tuneloop.augment.masked_lm import FillMask, MaskedModel, Remembered, masked_lm
 from tuneloop.augment.words import protect
-from tuneloop.errors import ModelError
+from tuneloop.model.load import load_masked
+from tuneloop.model.source import Source
 
 THINGS, MOODS = ["card", "bill", "ticket"], ["glad", "sad", "angry"]
 CHINESE = ["手机", "电脑"]
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "i", "lost", "my", "and", "feel", "so", "today", "a", "an"]
-    pieces += [*THINGS, *MOODS, *dict.fromkeys("".join(CHINESE) + "我的坏了")]
-    made = Tokenizer(models.WordPiece({piece: place for place, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        mask_token="[MASK]", model_max_length=48,
-    )  # fmt: skip
 
 
 def sentences() -> list[str]:
@@ -42,43 +28,17 @@ def sentences() -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny BERT, trained to name the words of a sentence's kind at its masks."""
-    place = tmp_path_factory.mktemp("bert")
-    words = tokenizer()
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=48, pad_token_id=0,
-    )  # fmt: skip
-    model = BertForMaskedLM(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    draw = torch.Generator().manual_seed(1)
-    texts = sentences()
-    for _ in range(120):
-        chosen = [texts[place] for place in torch.randint(len(texts), (16,), generator=draw)]
-        batch = words(chosen, chosen, return_tensors="pt", padding=True, return_token_type_ids=True)
-        ids = batch["input_ids"]
-        hide = (batch["token_type_ids"] == 1) & (ids > 13) & (torch.rand(ids.shape, generator=draw) < 0.7)
-        labels = ids.masked_fill(~hide, -100)
-        # The unmasked half is shown with its kinds' words hidden too, so that the model learns kinds, not copying.
-        shown = ids.masked_fill(hide | ((batch["token_type_ids"] == 0) & (ids > 13)), 4)
-        if not hide.any():
-            continue
-        loss = model(**(batch | {"input_ids": shown}), labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.eval().save_pretrained(place)
-    words.save_pretrained(place)
-    return place
+    return make_masked(tmp_path_factory.mktemp("bert"), [*sentences(), "a an"], [THINGS, MOODS, CHINESE])
 
 
 @pytest.fixture(scope="module")
 def fill(folder: Path) -> MaskedModel:
     """It, loaded as a user's model is."""
-    return MaskedModel(folder, top_k=6, batch_size=4)
+    loaded = load_masked(Source("tiny", folder, "folder", "", ""))
+    return MaskedModel(loaded.model, loaded.tokenizer, top_k=6, batch_size=4)
 
 
-def changed(fill: MaskedModel, texts: list[str], labels: tuple[str, ...] = (), **options: float) -> list[str]:
+def changed(fill: FillMask, texts: list[str], labels: tuple[str, ...] = (), **options: float) -> list[str]:
     randoms = [generator(0, 0, str(place), "masked_lm") for place in range(len(texts))]
     settings = {"rate": 1.0, "least_probability": 0.05} | options
     return masked_lm(texts, randoms, fill, protected=[protect([*labels, "lost feel today"])] * len(texts), **settings)
@@ -130,7 +90,39 @@ def test_a_text_too_long_for_the_model_stays(fill: MaskedModel):
     assert changed(fill, [long, "i lost my card today"])[0] == long
 
 
-def test_a_model_that_is_none_is_refused(tmp_path: Path):
-    with pytest.raises(ModelError, match="cannot be loaded") as told:
-        MaskedModel(tmp_path)
-    assert "augment.masked_lm.name_or_path" in str(told.value)
+class Counting:
+    """A FillMask that guesses one word; Ctrl-C comes in its call `stops`."""
+
+    def __init__(self, stops: int = 0):
+        self.texts, self.calls, self.stops = [], 0, stops
+
+    def __call__(self, texts, hidden):
+        self.calls += 1
+        if self.calls == self.stops:
+            raise KeyboardInterrupt
+        self.texts += texts
+        return [[[("bill", 0.5 + len(text) / 1000)] for _ in spans] for text, spans in zip(texts, hidden, strict=True)]
+
+
+def test_what_was_guessed_before_ctrl_c_is_not_guessed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tuneloop.augment.masked_lm.TEXTS_AT_ONCE", 2)
+    texts = [f"my {'abcde'[place]}card" for place in range(5)]
+    hidden = [[(3, 8, text[3:])] for text in texts]
+    with contextlib.closing(Cache(tmp_path / "masked_lm.sqlite")) as cache:
+        cut, rest, none = Counting(stops=3), Counting(), Counting()
+        with pytest.raises(KeyboardInterrupt):
+            Remembered(lambda: cut, cache, key="k")(texts, hidden)
+        found = Remembered(lambda: rest, cache, key="k")(texts, hidden)
+        assert (cut.texts, rest.texts) == (texts[:4], texts[4:])
+        assert found == Counting()(texts, hidden)
+        assert Remembered(pytest.fail, cache, key="k")([*texts, "nothing"], [*hidden, []]) == [*found, []]
+        Remembered(lambda: none, cache, key="another model")(texts[:1], hidden[:1])
+        Remembered(lambda: none, cache, key="k")(texts[:1], [[(0, 2, "my")]])
+        assert none.texts == texts[:1] * 2
+
+
+def test_remembered_guesses_are_the_models_own(fill: MaskedModel, tmp_path: Path):
+    before = sentences()
+    with contextlib.closing(Cache(tmp_path / "masked_lm.sqlite")) as cache:
+        for load in (lambda: fill, pytest.fail):
+            assert changed(Remembered(load, cache, key="k"), before) == changed(fill, before)

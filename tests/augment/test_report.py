@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from tests.augment.made import labelled
 
 from tuneloop.augment.augmentation import augmentation_of
 from tuneloop.augment.report import changed_words, label_preservation, marked, report
-from tuneloop.augment.settings import Augment
+from tuneloop.sections import Augment
 
 ROWS = [labelled(f"the problem with the phone is {'abcdefgh'[place]}", "x") for place in range(8)]
 
@@ -43,6 +44,17 @@ def test_report_counts():
     assert all("[[" in sample["before"] and "[[" in sample["after"] for sample in found["samples"]) and found["samples"]
     assert "labels" not in found
     json.dumps(found)
+
+
+def test_variants_are_counted_and_sampled_beside_what_an_epoch_changes():
+    variants = [replace(row, text=f"so {row.text}").through(f"paraphrase:{row.id}") for row in ROWS]
+    gone = replace(ROWS[0], text="of a row that is not looked at").through("paraphrase:other")
+    augment = Augment.model_validate({"paraphrase": {"use": "append"}})
+    augmentation = augmentation_of(augment, task="classification", seed=0, variants=variants)
+    found = report(ROWS, augmentation, variants=[*variants, gone])
+    assert found["variants"] == {"paraphrase": 9} and found["methods"] == {} and found["changed"] == 0
+    assert [sample["after"] for sample in found["samples"]] == [f"[[so ]]{row.text}" for row in ROWS]
+    assert {sample["method"] for sample in found["samples"]} == {"paraphrase"}
 
 
 def test_label_preservation_counts_only_what_the_judge_can_read():

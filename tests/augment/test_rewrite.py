@@ -9,6 +9,8 @@ import pytest
 from tuneloop.augment.endpoint import Answer, Question
 from tuneloop.augment.rewrite import back_translation, paraphrase, why_not
 
+LOST = "lost a number, link or placeholder"
+
 
 class Teacher:
     """Answers by a function of the question; keeps what was asked."""
@@ -28,9 +30,17 @@ class Teacher:
         "the same text"),
         ("Where is my card?", "", "empty"), ("Where is my card?", "x " * 60, "far too long"),
         ("Where is the card that I ordered last week?", "Card?", "far too short"),
-        ("Where is order 1234?", "Where is my order now?", "lost '1234'"), ("Pay {{sum}} now", "Pay now, please",
-        "lost '{{sum}}'"),
+        ("Where is order 1234?", "Where is my order now?", LOST), ("Pay {{sum}} now", "Pay now, please", LOST),
         ("我的卡在哪里？", "Where is my card?", "another language"), ("我的卡在哪里？", "我的银行卡去哪儿了？", ""),
+        ("Where is my card?", "I’m sorry, but I can’t assist with that.", "refused"),
+        ("Where is my card?", "As an AI I have no card.", "refused"),
+        ("我的卡在哪里？", "很抱歉，我无法回答。", "refused"),
+        ("I'm sorry, I can't find my card", "I am sorry, I cannot find my card", ""),
+        ("I cannot pay with my card", "I can't pay by card", ""),
+        ("Where is my card?", "Sure! Here it is: where has my card got to?", "talk around the result"),
+        ("我的卡在哪里？", "以下是改写：我的银行卡去哪了？", "talk around the result"),
+        ("Where is my card?", "1. Where has it gone?\n2. Is it lost?", "talk around the result"),
+        ("Where is it?\nMy card", "Where has it gone?\nMy card", ""),
     ],
 )  # fmt: skip
 def test_which_wordings_may_be_used(text: str, wording: str, fault: str):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.augment.made import Fake, labelled, said, talk
 
-from tuneloop.augment.endpoint import Answer, Cache, Endpoint, Question
-from tuneloop.augment.settings import Augment
+from tuneloop.augment.cache import Cache
+from tuneloop.augment.endpoint import Answer, Endpoint, Question
 from tuneloop.augment.variants import (
     appended,
     by_origin,
@@ -20,12 +21,11 @@ from tuneloop.augment.variants import (
 )
 from tuneloop.records import content_id
 from tuneloop.rows.table import read_table, write_rows
-
-TEACHER = {"base_url": "http://localhost/v1", "model": "m"}
+from tuneloop.sections import Augment
 
 
 def settings(**methods: object) -> Augment:
-    return Augment.model_validate({"teacher": TEACHER} | methods)
+    return Augment.model_validate(methods)
 
 
 def retold(questions: Sequence[Question]) -> list[Answer]:
@@ -107,8 +107,9 @@ def test_through_a_real_endpoint_twice_asks_once_and_survives_the_disk(teacher: 
     augment = settings(back_translation={"use": "append", "through": ["German", "French"], "copies": 2})
     runs = []
     for _ in range(2):
-        endpoint = Endpoint(teacher.settings(), Cache(tmp_path / "c.sqlite"))
-        runs.append(make_variants(rows, augment, task="classification", seed=0, ask=endpoint.ask))
+        with contextlib.closing(Cache(tmp_path / "c.sqlite")) as cache:
+            endpoint = Endpoint(teacher.settings(), cache)
+            runs.append(make_variants(rows, augment, task="classification", seed=0, ask=endpoint.ask))
     assert runs[0] == runs[1] and len(teacher.asked) == 3 * 2 * 2
     write_rows(tmp_path / "variants.parquet", runs[0].rows)
     assert read_table(tmp_path / "variants.parquet") == runs[0].rows

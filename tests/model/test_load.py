@@ -6,11 +6,18 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny_models import MAKERS, R1_QWEN, deepseek_tokenizer_folder
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from tests.tiny_models import MAKERS, R1_QWEN, deepseek_tokenizer_folder, word_piece_tokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedTokenizerFast,
+)
 
 from tuneloop.errors import ModelError
-from tuneloop.model.load import load_model, load_tokenizer, pick_dtype
+from tuneloop.model.load import check_masked, load_masked, load_model, load_tokenizer, pick_dtype
 from tuneloop.model.source import Source
 
 IDS = torch.arange(5, 25)[None]
@@ -44,6 +51,51 @@ def test_bert_loads_as_an_encoder_only(tiny):
     assert loaded.model(IDS).last_hidden_state.shape == (1, 20, 32)
     with pytest.raises(ModelError, match="cannot write text"):
         load_model(source(tiny("bert")))
+
+
+def masked(folder):
+    """A tiny BERT with its masked-language head, with the tokenizer of the tiny BERT."""
+    config = BertConfig(
+        vocab_size=len(word_piece_tokenizer()), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=64, pad_token_id=0, initializer_range=0.2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertForMaskedLM(config).save_pretrained(folder)
+    word_piece_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_masked_model_has_the_logits_of_plain_transformers(tmp_path):
+    loaded = load_masked(source(masked(tmp_path / "bert")))
+    plain = AutoModelForMaskedLM.from_pretrained(tmp_path / "bert")
+    with torch.inference_mode():
+        assert torch.allclose(loaded.model(IDS).logits, plain.eval()(IDS).logits, atol=1e-5)
+    assert loaded.tokenizer.mask_token == "[MASK]" and not loaded.model.training
+    assert check_masked(source(tmp_path / "bert")).mask_token_id == loaded.tokenizer.mask_token_id
+
+
+def test_what_is_no_masked_model_is_refused_before_its_weights_are_read(tiny, tmp_path):
+    for architecture, named in (("llama", "LlamaForCausalLM"), ("bert", "BertModel")):
+        with pytest.raises(ModelError, match=f"is no masked model. Got {named}.*augment.masked_lm.name_or_path"):
+            check_masked(source(tiny(architecture)))
+    folder = masked(tmp_path / "bert")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in tokenizer.items() if k != "mask_token"}))
+    with pytest.raises(ModelError, match="no mask token"):
+        check_masked(source(folder))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="pickle"):
+        check_masked(source(folder))
+
+
+def test_a_masked_model_without_its_head_is_refused(tmp_path):
+    folder = masked(tmp_path / "bert")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("cls.")}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks weights"):
+        load_masked(source(folder))
 
 
 def test_dtypes(tiny, monkeypatch):

@@ -257,3 +257,53 @@ def test_the_same_run_gives_the_same_page(make_run):
     run = make_run()
     first = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == first
+
+
+AUGMENT = {
+    "rows": 1000, "epochs": 1, "changed": 0.4, "changed_words": 0.1, "methods": {"synonyms": 300, "paraphrase": 150},
+    "variants": {"paraphrase": 700, "masked_lm": 650}, "added": 650,
+    "skipped": {"paraphrase: HTTP 500": 3, "paraphrase: the same text": 120, "masked_lm: the same text": 9},
+    "samples": [
+        {"method": "paraphrase+noise", "row": "a", "before": "where is [[my]] card", "after": "where [[<b>has]] card"},
+        {"method": "masked_lm", "row": "b", "before": "我的[[手机]]坏了", "after": "我的[[电脑]]坏了"},
+    ],
+}  # fmt: skip
+METHODS = {"synonyms": {}, "paraphrase": {}, "masked_lm": {"name_or_path": "m", "use": "append"}}
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_augmentation_tells_methods_counts_cost_and_marked_samples(make_run, lang):
+    run, words = make_run(lang=lang), WORDS[lang]
+    assert words["wordings"] not in read(run).text
+    recipe = run.load_recipe().model_dump() | {
+        "augment": METHODS,
+        "teacher": {"base_url": "http://x/v1", "model": "t9"},
+    }
+    run.save_recipe(recipe_from_tree(recipe, "fake"))
+    run.augmentation.write_text(json.dumps(AUGMENT), encoding="utf-8")
+    tally = {"questions": 1234, "prompt_tokens": 56789, "completion_tokens": 4321, "unanswered": {"HTTP 500": 3}}
+    run.record("augment", key="k", teacher=tally | {"model": "t9"})
+    text = read(run).text
+    told = text[text.index(words["wordings"]) : text.index(words["recipe"])]
+    for name, how, rows, not_used in (
+        ("synonyms", "how_drawn", "30.0%", []), ("masked_lm", "how_appended", "650", ["the same text: 9"]),
+        ("paraphrase", "how_swapped", "700 · 15.0%", ["HTTP 500: 3", "the same text: 120"]),
+    ):  # fmt: skip
+        place = told.index(words[name])
+        assert told[place + 1 : place + 3 + len(not_used)] == [words[how], rows, *not_used]
+    assert words["teacher_cost"].format(
+        model="t9", questions="1,234", missing="3", prompt_tokens="56,789", completion_tokens="4,321"
+    ) in told  # fmt: skip
+    assert f"{words['paraphrase']} + {words['noise']}" in told and "40.0%" in "".join(told)
+    page = run.report.read_text(encoding="utf-8")
+    assert "<mark>my</mark>" in page and "<mark>&lt;b&gt;has</mark>" in page and "我的<mark>电脑</mark>坏了" in page
+
+
+def test_without_a_teacher_or_a_method_that_is_made_there_is_no_cost(make_run):
+    run = make_run(lang="en")
+    run.save_recipe(recipe_from_tree(run.load_recipe().model_dump() | {"augment": {"synonyms": {}}}, "fake"))
+    told = AUGMENT | {"methods": {"synonyms": 300}, "variants": {}, "skipped": {}, "samples": []}
+    run.augmentation.write_text(json.dumps(told), encoding="utf-8")
+    text = read(run).text
+    assert "drawn anew each epoch" in text and "30.0%" in text and WORDS["en"]["wordings_samples"] not in text
+    assert not [part for part in text if "teacher" in part and "questions" in part]

@@ -16,11 +16,11 @@ from tuneloop.augment.draws import generator, one_of
 from tuneloop.augment.eda import eda
 from tuneloop.augment.lexicon import Lexicon, read_table, shipped
 from tuneloop.augment.noise import noise
-from tuneloop.augment.settings import Augment
 from tuneloop.augment.synonyms import synonyms
-from tuneloop.augment.variants import MADE, answer_words, by_origin, inputs_of, with_inputs
+from tuneloop.augment.variants import answer_words, by_origin, inputs_of, with_inputs
 from tuneloop.augment.words import Protected, protect
 from tuneloop.records import Row
+from tuneloop.sections import Augment
 
 Reword = Callable[[str, Random, Protected], str]
 """(text, generator, words that stay) -> the text in other words."""
@@ -112,11 +112,7 @@ def augmentation_of(
     lexicon = shipped()
     if augment.synonyms is not None and augment.synonyms.table is not None:
         lexicon = replace(lexicon, own=read_table(folder / augment.synonyms.table))
-    swaps = [
-        (name, method.probability)
-        for name in MADE
-        if (method := getattr(augment, name)) is not None and method.use == "swap"
-    ]
+    swaps = [(name, method.probability) for name, method in augment.made.items() if method.use == "swap"]
     return Augmentation(task, seed, _methods(augment, lexicon), swaps, by_origin(variants), protect(labels))
 
 

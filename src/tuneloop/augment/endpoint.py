@@ -3,6 +3,8 @@
     question --cache?--> POST {base_url}/chat/completions --retry, pace--> answer --> cache
 
 What was answered once is never asked again: the cache is keyed by model, sampling, messages and number of the copy.
+The key of the endpoint comes from an environment variable. It is sent, and is written nowhere: not into the cache,
+not into a message, and no redirect takes it to another address.
 """
 
 from __future__ import annotations
@@ -13,20 +15,23 @@ import http.client
 import json
 import os
 import re
-import sqlite3
+import socket
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from tuneloop.augment.settings import Teacher
-from tuneloop.disk import explain_os_error, sha256_json
+from tuneloop.augment.cache import Cache
+from tuneloop.disk import sha256_json
 from tuneloop.errors import ModelError, RecipeError
+from tuneloop.sections import Teacher
 from tuneloop.terminal import progress
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -35,6 +40,8 @@ LONGEST_PAUSE = 60.0
 """Seconds between two tries at most, also where the endpoint asks for more."""
 IN_A_ROW = 8
 """Questions that may fail one after the other before the rest is not asked: the endpoint is down, not the question."""
+LARGEST_REPLY = 8 << 20
+"""Bytes of a reply that are read."""
 
 
 @dataclass(frozen=True)
@@ -58,66 +65,67 @@ class Answer:
 
     Attributes:
         text: The answer, its reasoning left out; "" where there is none.
-        fault: Why there is none.
+        fault: Why there is none, in a few words that questions of the same fate share.
     """
 
     text: str
     fault: str = ""
 
 
+@dataclass
+class Tally:
+    """What asking came to. Tokens are those that the endpoint told.
+
+    Attributes:
+        questions: Different questions.
+        known: Those of them that were answered before.
+        prompt_tokens: Tokens of all answered questions, whenever they were asked.
+        completion_tokens: Tokens of all answers.
+        prompt_tokens_now: Tokens of the questions that this process sent, unanswered ones too where they were told.
+        completion_tokens_now: Tokens of what came back.
+        untold: Answers whose tokens the endpoint did not tell.
+        unanswered: Fault -> questions that have no answer, and may have one another time.
+        told: What the endpoint last said about a fault.
+    """
+
+    questions: int = 0
+    known: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_now: int = 0
+    completion_tokens_now: int = 0
+    untold: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An answer as the cache holds it; tokens are None where the endpoint did not tell them."""
+
+    text: str
+    fault: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
 class _Refused(Exception):
-    """Another try is of no use; the message says why."""
+    """Another try is of no use, for any question; the message says why."""
 
 
 class _Failed(Exception):
-    """Another try may do; `pause` is what the endpoint asks for, in seconds."""
+    """There is no answer: `again` says whether another try may do, `pause` what the endpoint asks for, in seconds."""
 
-    def __init__(self, why: str, pause: float | None = None) -> None:
+    def __init__(self, why: str, told: str = "", *, again: bool = True, pause: float | None = None) -> None:
         super().__init__(why)
-        self.pause = pause
+        self.told, self.again, self.pause = told, again, pause
 
 
-class Cache:
-    """Answers by key, in a SQLite file that survives a kill (journal DELETE, synchronous FULL).
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """urllib would send the key along to wherever a redirect points."""
 
-    Args:
-        path: The file; made when missing.
-
-    Raises:
-        RunError: if it cannot be opened or written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        with self._told():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._data = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._data.execute("pragma journal_mode=delete")
-            self._data.execute("pragma synchronous=full")
-            self._data.execute("create table if not exists answers (key text primary key, answer text not null)")
-
-    def get(self, key: str) -> str | None:
-        """The answer, or None."""
-        with self._told(), self._lock:
-            found = self._data.execute("select answer from answers where key = ?", (key,)).fetchone()
-        return None if found is None else str(found[0])
-
-    def put(self, key: str, answer: str) -> None:
-        """Keep an answer; the first one stays."""
-        with self._told(), self._lock:
-            self._data.execute("insert or ignore into answers values (?, ?)", (key, answer))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._data.close()
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            fault = error if isinstance(error, OSError) else OSError(0, str(error))
-            raise explain_os_error(fault, self._path) from error
+    def redirect_request(self, *arguments: Any, **named: Any) -> None:
+        """None: the redirect is an error."""
 
 
 class Endpoint:
@@ -126,80 +134,97 @@ class Endpoint:
     Args:
         teacher: Where it is, and how it is asked.
         cache: Where answers are kept.
-        sleep: Waits for so many seconds (a test's own does not).
+        sleep: Waits for so many seconds; None: until Ctrl-C at most.
+
+    Attributes:
+        tally: What asking came to so far.
 
     Raises:
         RecipeError: if the key's environment variable is not set.
     """
 
-    def __init__(self, teacher: Teacher, cache: Cache, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._teacher, self._cache, self._sleep = teacher, cache, sleep
-        self._key = os.environ.get(teacher.api_key_env, "") if teacher.api_key_env else ""
-        if teacher.api_key_env and not self._key:
-            raise RecipeError(
-                f"augment.teacher: the environment variable {teacher.api_key_env} is not set",
-                fix=f"export {teacher.api_key_env}=..., or leave api_key_env out where the endpoint wants no key",
-            )
+    tally: Tally
+
+    def __init__(self, teacher: Teacher, cache: Cache, *, sleep: Callable[[float], object] | None = None) -> None:
+        self.tally = Tally()
+        self._teacher, self._cache, self._key = teacher, cache, read_key(teacher)
         self._url = teacher.base_url.rstrip("/") + "/chat/completions"
-        self._pace, self._next = threading.Lock(), 0.0
-        self._failed = 0
+        self._open = urllib.request.build_opener(_NoRedirect).open
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+        self._sleep = sleep or self._stopped.wait
+        self._failed, self._answers, self._next = 0, False, 0.0
 
     def ask(self, questions: Sequence[Question], title: str = "") -> list[Answer]:
         """The answers, in the questions' order; a question that fails has a fault, and the others are asked.
 
+        Once `IN_A_ROW` questions have failed one after the other the endpoint is down: nothing more is asked of it.
+
         Args:
-            questions: What to ask; those that the cache answers are not sent.
+            questions: What to ask; those that the cache answers, or that stand there twice, are not sent.
             title: Of the progress bar; "" shows none.
 
         Raises:
-            ModelError: if the endpoint refuses all (wrong key, model or address), or is down: `IN_A_ROW` questions
-                failed one after the other. What was answered is kept.
+            ModelError: if the endpoint refuses all: wrong key, model or address. What was answered is kept.
         """
-        self._failed = 0
+        unique = list(dict.fromkeys(questions))
+        kept = {question: _kept(self._cache, self._teacher, question) for question in unique}
+        found = {question: self._count(answer) for question, answer in kept.items() if answer is not None}
+        missing = [question for question in unique if question not in found]
+        self.tally.questions += len(unique)
+        self.tally.known += len(found)
+        if not missing:
+            return [found[question] for question in questions]
+        self._answers = self._answers or bool(found)
+        self._stopped.clear()
         executor = ThreadPoolExecutor(self._teacher.workers)
         try:
-            with progress(title, len(questions), unit="rows") as bar:
-                found: list[Answer] = []
-                for answer in executor.map(self._answer, questions):
-                    found.append(answer)
-                    bar.advance()
-                return found
+            with progress(title, len(missing), unit="answers") as bar:
+                for question, answer in zip(missing, executor.map(self._answer, missing), strict=True):
+                    found[question] = answer
+                    lost = sum(self.tally.unanswered.values())
+                    bar.advance(note=f"{lost} unanswered" if lost else "")
         finally:
+            self._stopped.set()  # after Ctrl-C nobody waits for another try; an answer under way is still kept
             executor.shutdown(wait=True, cancel_futures=True)
+        return [found[question] for question in questions]
+
+    def _count(self, kept: _Kept) -> Answer:
+        with self._lock:
+            self.tally.prompt_tokens += kept.prompt_tokens or 0
+            self.tally.completion_tokens += kept.completion_tokens or 0
+            self.tally.untold += kept.prompt_tokens is None
+        return Answer(kept.text, kept.fault)
 
     def _answer(self, question: Question) -> Answer:
-        key = self._cache_key(question)
-        kept = self._cache.get(key)
-        if kept is not None:
-            return Answer(kept)
         if self._failed >= IN_A_ROW:
-            raise self._down("it failed before")
+            return self._unanswered(f"not asked after {IN_A_ROW} failures in a row")
         try:
-            text = self._tried(question)
+            kept = self._tried(question)
         except _Refused as error:
-            raise self._down(str(error)) from None
+            raise ModelError(
+                f"The teacher at {self._teacher.base_url} refuses to answer", got=str(error),
+                allowed="an OpenAI-compatible endpoint with /chat/completions",
+                fix="Check teacher (base_url, model, api_key_env) and run again: what was answered is kept",
+            ) from None  # fmt: skip
         except _Failed as error:
-            self._failed += 1
-            if self._failed >= IN_A_ROW:
-                raise self._down(str(error)) from None
-            return Answer("", str(error))
-        self._failed = 0
-        self._cache.put(key, text)
-        return Answer(text)
+            # Where others are answered, a text that is refused says nothing about the next one.
+            self._failed += error.again or not self._answers
+            return self._unanswered(str(error), error.told)
+        self._failed, self._answers = 0, True
+        self._cache.put({_cache_key(self._teacher, question): json.dumps(list(asdict(kept).values()))})
+        return self._count(kept)
 
-    def _down(self, why: str) -> ModelError:
-        return ModelError(
-            f"The teacher at {self._teacher.base_url} does not answer", got=why,
-            allowed="an OpenAI-compatible endpoint with /chat/completions",
-            fix="Check augment.teacher (base_url, model, api_key_env) and run again: what was answered is kept",
-        )  # fmt: skip
+    def _unanswered(self, fault: str, told: str = "") -> Answer:
+        with self._lock:
+            self.tally.unanswered[fault] += 1
+            self.tally.told = told or self.tally.told
+        return Answer("", fault)
 
-    def _cache_key(self, question: Question) -> str:
-        teacher = self._teacher
-        asked = [question.system, question.user, question.copy]
-        return sha256_json([teacher.model, teacher.temperature, teacher.max_tokens, *asked])
+    def _redacted(self, text: str) -> str:
+        """A text without the key: some endpoints repeat it in what they say."""
+        return text.replace(self._key, "***") if self._key else text
 
-    def _tried(self, question: Question) -> str:
+    def _tried(self, question: Question) -> _Kept:
         """The answer, after as many tries as are allowed."""
         last = _Failed("it was not asked")
         for attempt in range(self._teacher.retries + 1):
@@ -207,24 +232,28 @@ class Endpoint:
                 pause = last.pause if last.pause is not None else 2.0 ** (attempt - 1)
                 self._sleep(min(pause, LONGEST_PAUSE))
             self._wait_for_turn()
+            if self._stopped.is_set():
+                raise last
             try:
                 return self._sent(question)
             except _Failed as error:
                 last = error
+                if not last.again:
+                    break
         raise last
 
     def _wait_for_turn(self) -> None:
         """Keep to requests_per_minute, over all workers."""
         if self._teacher.requests_per_minute is None:
             return
-        with self._pace:
+        with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)
             self._next = turn + 60.0 / self._teacher.requests_per_minute
         if turn > now:
             self._sleep(turn - now)
 
-    def _sent(self, question: Question) -> str:
+    def _sent(self, question: Question) -> _Kept:
         """One request; the answer without its reasoning."""
         teacher = self._teacher
         body = {
@@ -236,30 +265,129 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=teacher.timeout) as response:
-                return _content(json.load(response))
+            with self._open(request, timeout=teacher.timeout) as response:
+                reply = json.loads(response.read(LARGEST_REPLY))
         except urllib.error.HTTPError as error:
-            told = error.read(500).decode(errors="replace").strip()
-            why = f"HTTP {error.code} {error.reason}: {told}".strip(": ")
-            if error.code in PASSING:
-                raise _Failed(why, _asked_pause(error.headers.get("Retry-After"))) from None
-            if error.code in (400, 413, 422):  # this text is refused (too long, filtered), the next may not be
-                raise _Failed(why, 0.0) from None
-            raise _Refused(why) from None
-        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-            raise _Failed(f"{type(error).__name__}: {error}") from None
+            raise self._http_fault(error) from None
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            raise _Failed(_network_fault(error)) from None
+        except (ValueError, RecursionError):
+            raise _Failed("a reply that is no JSON") from None
+        asked, answered = _usage(reply)
+        with self._lock:
+            self.tally.prompt_tokens_now += asked or 0
+            self.tally.completion_tokens_now += answered or 0
+        text, fault = _content(reply)
+        if self._key and self._key in text:
+            raise _Failed("an answer that holds the key", again=False)
+        return _Kept(text, fault, asked, answered)
+
+    def _http_fault(self, error: urllib.error.HTTPError) -> _Failed | _Refused:
+        why, told = f"HTTP {error.code}", ""
+        with contextlib.suppress(OSError, http.client.HTTPException):  # it may hang up in the middle of its words
+            told = self._redacted(error.read(500).decode(errors="replace").strip())
+        if error.code in PASSING:
+            return _Failed(why, told, pause=_asked_pause(error.headers.get("Retry-After")))
+        if error.code in (400, 413, 422):  # this text is refused (too long, filtered), the next may not be
+            return _Failed(why, told, again=False)
+        return _Refused(f"{why}: {told}".removesuffix(": "))
 
 
-def _content(reply: Any) -> str:
-    """The answer's text of a reply."""
+def read_key(teacher: Teacher) -> str:
+    """The key of the endpoint; "" where it wants none.
+
+    Raises:
+        RecipeError: if the environment variable is not set, or holds what no key is made of.
+    """
+    name = teacher.api_key_env
+    key = os.environ.get(name, "").strip() if name else ""
+    if name and not key:
+        raise RecipeError(
+            f"teacher.api_key_env: the environment variable {name} is not set",
+            fix=f"export {name}=..., or leave api_key_env out where the endpoint wants no key",
+        )
+    if not re.fullmatch(r"[\x21-\x7e]*", key):
+        raise RecipeError(
+            f"teacher.api_key_env: the environment variable {name} holds no key",
+            got="blanks, line breaks or signs that are not ASCII in it", fix="Export the key alone",
+        )  # fmt: skip
+    return key
+
+
+def check_endpoint(teacher: Teacher) -> None:
+    """Refuse, before anything heavy is done, an endpoint whose key is not there or where nobody listens.
+
+    Raises:
+        RecipeError: as `read_key`.
+        ModelError: if its address cannot be connected to. Nothing is asked: only a question shows the rest.
+    """
+    read_key(teacher)
+    parts = urlsplit(teacher.base_url)
+    if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(str(parts.hostname)):
+        return  # only the proxy can tell
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((str(parts.hostname), port), timeout=min(teacher.timeout, 10.0)).close()
+    except (OSError, UnicodeError) as error:
+        raise ModelError(
+            f"Nobody listens at {teacher.base_url}, the teacher's address", got=_network_fault(error),
+            fix="Start it, or correct teacher.base_url; what it answered before is kept",
+        ) from None  # fmt: skip
+
+
+def kept_answer(cache: Cache, teacher: Teacher, question: Question) -> Answer | None:
+    """What a teacher answered before; None where it was not asked, or did not answer."""
+    kept = _kept(cache, teacher, question)
+    return None if kept is None else Answer(kept.text, kept.fault)
+
+
+def _kept(cache: Cache, teacher: Teacher, question: Question) -> _Kept | None:
+    kept = cache.get(_cache_key(teacher, question))
+    return None if kept is None else _Kept(*json.loads(kept))
+
+
+def _cache_key(teacher: Teacher, question: Question) -> str:
+    """Where the endpoint is, and how it is asked, changes no answer."""
+    asked = [question.system, question.user, question.copy]
+    return sha256_json([teacher.model, teacher.temperature, teacher.max_tokens, *asked])
+
+
+def _network_fault(error: Exception) -> str:
+    """What went wrong on the way, in the words that every question of that fate shares."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, TimeoutError):
+        return "timed out"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"no trusted certificate: {reason.verify_message}"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror
+    return type(error).__name__ if reason is error else f"{type(error).__name__}: {reason}"
+
+
+def _usage(reply: Any) -> tuple[int | None, int | None]:
+    """(tokens of the question, tokens of the answer); None where the reply does not tell."""
+    told = reply.get("usage") if isinstance(reply, dict) else None
+    counts = [told.get(name) if isinstance(told, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    asked, answered = (count if isinstance(count, int) and count >= 0 else None for count in counts)
+    return asked, answered
+
+
+def _content(reply: Any) -> tuple[str, str]:
+    """(the answer's text, why it cannot be used) of a reply: one of them is ""."""
     try:
         choice = reply["choices"][0]
-        text = choice["message"]["content"] or ""
-    except (KeyError, IndexError, TypeError):
-        raise _Failed(f"a reply without choices[0].message.content: {str(reply)[:200]}") from None
-    if not isinstance(text, str) or choice.get("finish_reason") == "length":
-        raise _Failed("the answer was cut off (finish_reason: length)", 0.0)
-    return without_reasoning(text)
+        message = choice["message"]
+        text, refused, finish = message["content"], message.get("refusal"), choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise _Failed("a reply without choices[0].message.content") from None
+    if refused or finish == "content_filter":
+        return "", "refused"
+    if finish == "length":
+        return "", "cut off at max_tokens"
+    if text is not None and not isinstance(text, str):
+        raise _Failed("a reply without choices[0].message.content")
+    text = without_reasoning(text or "")
+    return text, "" if text else "empty"
 
 
 def without_reasoning(text: str) -> str:

@@ -62,16 +62,22 @@ class FreshExamples(Generic[E]):
             row = self._augmentation.augmented(self._rows[index], epoch)
             if row is not self._rows[index]:
                 changed.append((place, row))
-        for (place, _), example in zip(changed, self._encoded([row for _, row in changed]), strict=True):
+        for (place, _), example in zip(changed, encoded_rows([row for _, row in changed], self._encode), strict=True):
             if example is not None and not (example.truncated and not found[place].truncated):
                 found[place] = example if self._teaches(example) else found[place]
         return found
 
-    def _encoded(self, rows: Sequence[Row]) -> list[E | None]:
-        """The rows encoded together, or one by one where one is refused; None for those."""
-        if not rows:
-            return []
-        try:
-            return list(self._encode(rows))
-        except DataError:
-            return [self._encoded([row])[0] for row in rows] if len(rows) > 1 else [None]
+
+def encoded_rows(rows: Sequence[Row], encode: Callable[[Sequence[Row]], Sequence[E]]) -> list[E | None]:
+    """The rows encoded together, or one by one where one is refused; None for those.
+
+    Args:
+        rows: N rows.
+        encode: Rows -> examples, as many and in their order; it may refuse with a DataError.
+    """
+    if not rows:
+        return []
+    try:
+        return list(encode(rows))
+    except DataError:
+        return [encoded_rows([row], encode)[0] for row in rows] if len(rows) > 1 else [None]

@@ -9,11 +9,12 @@ is never masked, and never put in.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from tuneloop.augment.cache import Cache
 from tuneloop.augment.draws import rounded, some_of
 from tuneloop.augment.synonyms import edited, takes_an
 from tuneloop.augment.words import (
@@ -28,10 +29,12 @@ from tuneloop.augment.words import (
     jieba_tokenizer,
     words,
 )
-from tuneloop.errors import ModelError
+from tuneloop.disk import sha256_json
+from tuneloop.terminal import progress
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Guess = tuple[str, float]
 """A token and its probability."""
@@ -41,6 +44,8 @@ FillMask = Callable[[Sequence[str], Sequence[Sequence[Word]]], list[list[list[Gu
 A Chinese word has a mask a character, any other word one mask. Where a text is longer than the model reads, its list
 holds fewer guesses than there are masks.
 """
+TEXTS_AT_ONCE = 256
+"""Texts between two writes of their guesses."""
 
 
 def masked_lm(
@@ -150,39 +155,60 @@ def _drawn(random: Random, choices: Sequence[Guess]) -> str:
     return choices[-1][0]
 
 
-class MaskedModel:
-    """A BERT-like masked model from a folder or hub id, as a FillMask.
+class Remembered:
+    """A FillMask that looks into a cache first, and loads the model for the first text that is not there.
+
+    A guess hangs on model, text and hidden words alone, so that other settings find it again; what was guessed before
+    Ctrl-C is kept.
 
     Args:
-        name_or_path: A folder with safetensors and a tokenizer, or a hub id.
-        top_k: Guesses a mask.
-        batch_size: Texts that go through it at once, of like length.
-
-    Raises:
-        ModelError: if it cannot be loaded, or its tokenizer has no mask.
+        load: Gives the masked model.
+        cache: Where guesses are kept.
+        key: What they hang on besides text and words: the model, and how many of its guesses are taken.
+        title: Of the progress bar; "" shows none.
     """
 
-    def __init__(self, name_or_path: str | Path, *, top_k: int = 10, batch_size: int = 32) -> None:
+    def __init__(self, load: Callable[[], FillMask], cache: Cache, *, key: str, title: str = "") -> None:
+        self._load, self._cache, self._key, self._title = load, cache, key, title
+        self._model: FillMask | None = None
+
+    def __call__(self, texts: Sequence[str], hidden: Sequence[Sequence[Word]]) -> list[list[list[Guess]]]:
+        """See FillMask."""
+        keys = [sha256_json([self._key, text, spans]) for text, spans in zip(texts, hidden, strict=True)]
+        kept = {key: value for key in dict.fromkeys(keys) if (value := self._cache.get(key)) is not None}
+        missing = [place for place, key in enumerate(keys) if hidden[place] and key not in kept]
+        if missing:
+            self._model = self._model or self._load()
+            with progress(self._title, len(missing), unit="texts") as bar:
+                for first in range(0, len(missing), TEXTS_AT_ONCE):
+                    places = missing[first : first + TEXTS_AT_ONCE]
+                    made = self._model([texts[place] for place in places], [hidden[place] for place in places])
+                    new = {keys[place]: json.dumps(guesses) for place, guesses in zip(places, made, strict=True)}
+                    self._cache.put(new)
+                    kept |= new
+                    bar.advance(len(places))
+        return [[[(token, p) for token, p in mask] for mask in json.loads(kept.get(key, "[]"))] for key in keys]
+
+
+class MaskedModel:
+    """A masked BERT as a FillMask, on the GPU where there is one.
+
+    Args:
+        model: (B, T) token ids -> logits (B, T, V), in eval mode.
+        tokenizer: Its own, a fast one with a mask token.
+        top_k: Guesses a mask.
+        batch_size: Texts that go through it at once, of like length.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, top_k: int = 10, batch_size: int = 32
+    ) -> None:
         import torch
-        from transformers import AutoModelForMaskedLM, AutoTokenizer
 
         self.top_k, self.batch_size = top_k, batch_size
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name_or_path)
-            self._model: Any = AutoModelForMaskedLM.from_pretrained(name_or_path, use_safetensors=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"The masked model {name_or_path} cannot be loaded", got=str(error).splitlines()[0][:200],
-                allowed="a folder or hub id of a BERT-like model, with safetensors",
-                fix="Check augment.masked_lm.name_or_path, e.g. distilbert/distilbert-base-uncased",
-            ) from None  # fmt: skip
-        if self._tokenizer.mask_token_id is None or not self._tokenizer.is_fast:
-            raise ModelError(
-                f"{name_or_path} has no mask token or no fast tokenizer", allowed="a masked model, such as BERT",
-                fix="Name another model in augment.masked_lm.name_or_path",
-            )  # fmt: skip
-        self._model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-        self._longest = int(getattr(self._model.config, "max_position_embeddings", 512) or 512)
+        self._model, self._tokenizer = cast(Any, model), cast(Any, tokenizer)
+        self._model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._longest = int(self._model.config.max_position_embeddings)
 
     def __call__(self, texts: Sequence[str], hidden: Sequence[Sequence[Word]]) -> list[list[list[Guess]]]:
         """See FillMask."""

@@ -37,8 +37,8 @@ def report(
     Returns:
         rows, epochs, `changed` (share of the rows that an epoch changes), `changed_words` (share of all words that
         an epoch changes, by alignment of the two texts), `methods` (rows that each method changed, of rows x epochs),
-        `variants` (made by each method), `skipped` ("method: reason" -> count), `samples` (method, before, after with
-        the changed words in [[ ]]), and with a judge `labels` (see `label_preservation`).
+        `variants` (made by each method), `skipped` ("method: reason" -> count), `samples` of both (method, row,
+        before, after, the changed words in [[ ]]), and with a judge `labels` (see `label_preservation`).
     """
     pairs: list[tuple[Row, Row]] = []
     everything: list[tuple[Row, Row]] = []
@@ -57,12 +57,18 @@ def report(
             for before, after in both:
                 count, of = changed_words(before, after)
                 differing, total = differing + count, total + of
-    made: Counter[str] = Counter(origin[0] for row in variants if (origin := origin_of(row)) is not None)
+    originals = {row.id: row for row in rows}
+    by_method: Counter[str] = Counter()
+    made: list[tuple[Row, Row]] = []
+    for variant in variants:
+        if (origin := origin_of(variant)) is not None:
+            by_method[origin[0]] += 1
+            made += [(originals[origin[1]], variant)] if origin[1] in originals else []
     found: dict[str, Any] = {
         "rows": len(rows), "epochs": epochs, "changed": round(len(pairs) / max(1, len(rows) * epochs), 6),
-        "changed_words": round(differing / max(1, total), 6), "methods": dict(methods), "variants": dict(made),
+        "changed_words": round(differing / max(1, total), 6), "methods": dict(methods), "variants": dict(by_method),
         "skipped": {f"{method}: {reason}": count for (method, reason), count in (skipped or {}).items()},
-        "samples": _samples(pairs, augmentation.task),
+        "samples": _samples([*made, *pairs], augmentation.task),
     }  # fmt: skip
     if judge is not None:
         found["labels"] = label_preservation(everything, judge)

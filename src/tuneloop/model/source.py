@@ -52,13 +52,16 @@ class Source:
     sha256: str
 
 
-def resolve(name_or_path: str, revision: str | None = None, *, relative_to: Path | None = None) -> Source:
+def resolve(
+    name_or_path: str, revision: str | None = None, *, relative_to: Path | None = None, section: str = "model"
+) -> Source:
     """Find a model, and download or convert it into the cache when needed.
 
     Args:
         name_or_path: A folder or a .gguf file (an existing path wins), `pypi:NAME[==VERSION]`, or a hub id.
         revision: Branch, tag or commit; for a hub id only. None is the newest, or the cached one when offline.
         relative_to: Where relative paths start (the recipe's folder); the working folder is tried next.
+        section: The recipe's section that names it, for what an error says.
 
     Returns:
         The model's folder on this machine and its origin.
@@ -69,15 +72,15 @@ def resolve(name_or_path: str, revision: str | None = None, *, relative_to: Path
     """
     name = name_or_path.strip()
     if name.startswith("pypi:"):
-        _no_revision(name, revision, "write the version into the name: pypi:NAME==VERSION")
+        _no_revision(name, revision, section, "write the version into the name: pypi:NAME==VERSION")
         folder, record = wheel_model(name.removeprefix("pypi:"))
         return Source(name, folder, "pypi", record["revision"], record["sha256"])
     for path in _places(name, relative_to):
         if path.is_dir():
-            _no_revision(name, revision, "a folder has no revisions")
+            _no_revision(name, revision, section, "a folder has no revisions")
             return Source(str(path.resolve()), path.resolve(), "folder", "", weights_sha256(path))
         if path.is_file():
-            _no_revision(name, revision, "a file has no revisions")
+            _no_revision(name, revision, section, "a file has no revisions")
             return _from_gguf(path)
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) and not name.endswith(".gguf"):
         return _from_hub(name, revision)
@@ -85,7 +88,7 @@ def resolve(name_or_path: str, revision: str | None = None, *, relative_to: Path
         f"There is no model {name!r}",
         got=f"nothing at {' or '.join(str(path) for path in _places(name, relative_to))}",
         allowed="a folder, a .gguf file, a hub id like deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B, or pypi:NAME",
-        fix="Check model.name_or_path",
+        fix=f"Check {section}.name_or_path",
     )
 
 
@@ -96,9 +99,9 @@ def _places(name: str, relative_to: Path | None) -> list[Path]:
     return list(dict.fromkeys([*([relative_to / path] if relative_to else []), Path.cwd() / path]))
 
 
-def _no_revision(name: str, revision: str | None, fix: str) -> None:
+def _no_revision(name: str, revision: str | None, section: str, fix: str) -> None:
     if revision is not None:
-        what = f"model.revision is for hub ids, and {name} is none"
+        what = f"{section}.revision is for hub ids, and {name} is none"
         raise ModelError(what, got=repr(revision), fix=f"Remove it; {fix}")
 
 
@@ -139,7 +142,7 @@ def _from_hub(name: str, revision: str | None) -> Source:
         ) from None
     except RevisionNotFoundError:
         what = f"The hub repository {name} has no revision {revision!r}"
-        raise ModelError(what, fix="Check model.revision") from None
+        raise ModelError(what, fix="Check the revision in the recipe") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise ModelError(f"There is no folder and no hub repository called {name}", fix=fix) from None
     except LocalEntryNotFoundError:

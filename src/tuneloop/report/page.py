@@ -1,6 +1,7 @@
 """The report: one self-contained page to look at and to send on, in English or Chinese.
 
-    recipe.yaml manifest.json data/report.json log.jsonl scores.json predictions.parquet model/args.json -> report.html
+    recipe.yaml manifest.json data/report.json augment.json log.jsonl scores.json predictions.parquet model/args.json
+    -> report.html
 
 No script, no font, nothing from outside; what a user wrote is escaped. A figure that was not measured is left out.
 """
@@ -30,6 +31,7 @@ from tuneloop.report.tables import (
     think_section,
 )
 from tuneloop.report.verdict import verdict_of
+from tuneloop.report.wordings import wordings_section
 from tuneloop.runs import RunFolder
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -65,8 +67,8 @@ def page_html(story: Story) -> str:
     )
     sections = [
         score_section, difference_section, think_section, learning_section, class_section, confusion_section,
-        calibration_section, sample_section, speed_section, saved_section, data_section, prompt_section,
-        recipe_section, provenance_section,
+        calibration_section, sample_section, speed_section, saved_section, data_section, wordings_section,
+        prompt_section, recipe_section, provenance_section,
     ]  # fmt: skip
     made = story.say("made_by", version=__version__, date=_date(story))
     body = tag("body", hero(story), tag("main", *(make(story) for make in sections)), tag("footer", made))

@@ -31,6 +31,7 @@ class Story:
         recipe_text: Its YAML.
         stations: The manifest's entries.
         data: data/report.json, {} where there is none.
+        augment: augment.json, {} where there is none.
         log: The lines of log.jsonl, in order.
         scores: scores.json, {} where there is none.
         predictions: The rows of predictions.parquet.
@@ -42,6 +43,7 @@ class Story:
     recipe_text: str
     stations: dict[str, Any]
     data: dict[str, Any]
+    augment: dict[str, Any]
     log: list[dict[str, Any]]
     scores: dict[str, Any]
     predictions: list[dict[str, Any]]
@@ -135,6 +137,7 @@ def read_story(run: RunFolder) -> Story:
         recipe_text=run.recipe.read_text(encoding="utf-8"),
         stations=run.stations(),
         data=data,
+        augment=read_json(run.augmentation) if run.augmentation.exists() else {},
         log=_log_lines(run),
         scores=read_json(run.scores) if run.scores.exists() else {},
         predictions=_predictions(run),

@@ -168,6 +168,31 @@ ENGLISH = {
     "model_facts": "Model",
     "test_data": "Test rows",
     "template": "Template",
+    # Augmentation
+    "wordings": "Other wordings of training rows",
+    "wordings_note": (
+        "Shares are of the first {n} training rows in the first epoch; it shows {changed} of them in other words."
+        " Answers, labels and held-out rows never change."
+    ),
+    "wordings_method": "Method",
+    "wordings_how": "How",
+    "wordings_rows": "Rows",
+    "wordings_not_used": "Not used",
+    "wordings_samples": "Before and after",
+    "wordings_before": "before",
+    "how_drawn": "drawn anew each epoch",
+    "how_swapped": "made once, swapped in by epoch",
+    "how_appended": "made once, rows of their own",
+    "synonyms": "Synonyms",
+    "noise": "Typing slips",
+    "eda": "Words swapped, left out, put in",
+    "masked_lm": "Masked model",
+    "back_translation": "Back-translation",
+    "paraphrase": "Paraphrase",
+    "teacher_cost": (
+        "The teacher {model}: {questions} questions, {missing} of them unanswered; {prompt_tokens} tokens asked,"
+        " {completion_tokens} answered."
+    ),
     "made_by": "Made by tuneloop {version} on {date}. Everything on this page is in the run folder.",
 }
 
@@ -318,6 +343,27 @@ CHINESE = {
     "model_facts": "模型",
     "test_data": "测试数据",
     "template": "模板",
+    "wordings": "训练样本的其他说法",
+    "wordings_note": "比例按前 {n} 条训练样本在第一轮中计算；其中 {changed} 换了说法。答案、标签和留出数据从不改变。",
+    "wordings_method": "方法",
+    "wordings_how": "方式",
+    "wordings_rows": "样本",
+    "wordings_not_used": "未采用",
+    "wordings_samples": "改写前后",
+    "wordings_before": "原文",
+    "how_drawn": "每轮重新抽取",
+    "how_swapped": "一次生成，按轮替换",
+    "how_appended": "一次生成，作为新样本",
+    "synonyms": "同义词",
+    "noise": "输入错误",
+    "eda": "词语交换、删除、插入",
+    "masked_lm": "掩码模型",
+    "back_translation": "回译",
+    "paraphrase": "改写",
+    "teacher_cost": (
+        "教师模型 {model}：提问 {questions} 次，其中 {missing} 次没有回答；"
+        "提问 {prompt_tokens} 个词元，回答 {completion_tokens} 个词元。"
+    ),
     "made_by": "由 tuneloop {version} 生成于 {date}。本页所有内容都在运行目录中。",
 }
 

@@ -418,7 +418,7 @@ def save_prepared(prepared: Prepared, run: RunFolder) -> None:
         write_records(folder / "dropped.parquet", Dropped, prepared.dropped)
         write_records(folder / "repairs.parquet", Repair, prepared.repairs)
         write_json(folder / "report.json", prepared.report | {"classes": prepared.labels})
-        run.forget("data", "train", "evaluate", "report", "merge")
+        run.forget("data", "augment", "train", "evaluate", "report", "merge")
 
 
 def load_prepared(run: RunFolder) -> Prepared:
