@@ -18,6 +18,7 @@ from tuneloop.disk import exclusive, read_json, sha256_json, sweep
 from tuneloop.errors import RecipeError, RunError, TuneloopError
 from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.review.store import load_decisions
+from tuneloop.rows.funnel import short_funnel
 from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RUNS, RunFolder, open_run
@@ -29,6 +30,7 @@ from tuneloop.stations import (
     data_key,
     data_station,
     evaluate_key,
+    keep_page,
     later_keys,
     load_rows,
     rows_stand,
@@ -85,6 +87,7 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
         key = data_key(settings, home, decisions)
         if rows_stand(folder, key):
             say("rows: unchanged, kept")
+            keep_page(folder, settings, home, decisions)
         else:
             _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
             prepared, seconds = timed_prepare(settings, home, decisions)
@@ -210,8 +213,10 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
         if stale:
             say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
             data_station(folder, recipe, prepared, key, seconds)
+            _say_funnel(folder, prepared)
         else:
             say("rows: unchanged, kept")
+            keep_page(folder, recipe, home, decisions)
         folder.save_recipe(recipe)
     say(f"rows: {prepared.report['format']}; " + ", ".join(f"{k} {len(v)}" for k, v in _sides(prepared).items()))
     for warning in prepared.report["warnings"]:
@@ -233,6 +238,13 @@ def _aside(folder: RunFolder) -> Iterator[None]:
             folder.drop_previous()
         raise
     say(f"the model that stood here is kept in {folder.previous.path} until the new one is trained")
+
+
+def _say_funnel(folder: RunFolder, prepared: Prepared) -> None:
+    """What became of the rows that were just read, and where each reason has its examples."""
+    for line in short_funnel(prepared.report):
+        say(line)
+    say(f"rows: each reason with examples: {folder.data_page}")
 
 
 def _sides(prepared: Prepared) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneloop import __version__
-from tuneloop.disk import sha256_file, sha256_json
+from tuneloop.disk import sha256_file, sha256_json, write_text
 from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from tuneloop.model.reader import Reader
     from tuneloop.model.source import Source
     from tuneloop.train.loop import State
+
+HEAD = 2_000
+"""Characters at the start of a page that hold its key."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,35 @@ def machine_facts() -> dict[str, Any]:
 
 
 def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:
-    """Write the clean, dropped and split rows, and the data report."""
-    save_prepared(prepared, run)
+    """Write the clean, dropped and split rows, and the data report with its page."""
+    from tuneloop.report.row_page import rows_page
+
+    save_prepared(prepared, run, rows_page(prepared, recipe))
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
     counts |= {"dropped": len(prepared.dropped), "to_review": prepared.report["counts"]["train"]["to review"]}
     run.record(
         "data", key=key, seed=recipe.seed, seconds=round(seconds, 2), counts=counts,
         inputs={file["path"]: file["sha256"] for file in prepared.report["files"]},
     )  # fmt: skip
+
+
+def keep_page(run: RunFolder, recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> None:
+    """Write the page of rows that stand as they were anew, where it is gone or is to be in another language.
+
+    Args:
+        run: The run folder, with rows of the same key.
+        recipe: What asks for them.
+        home: Where its relative paths start.
+        decisions: What people decided about doubted rows.
+    """
+    from tuneloop.report.row_page import page_key, rows_page
+
+    if run.data_page.is_file():
+        with open(run.data_page, encoding="utf-8", errors="replace") as page:
+            if page_key(recipe) in page.read(HEAD):
+                return
+    prepared, _ = timed_prepare(recipe, home, decisions)  # the tables do not hold all that it shows
+    write_text(run.data_page, rows_page(prepared, recipe))
 
 
 # -- training -----------------------------------------------------------------------------------------------

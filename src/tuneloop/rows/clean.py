@@ -81,9 +81,9 @@ def dropped_bad(bad: BadRow, split: Split = "train", stage: str = "read") -> Dro
     return Dropped(bad.source, stage, reason, bad.raw, split)
 
 
-def dropped_row(row: Row, stage: str, reason: str) -> Dropped:
-    """A row as a dropped one, all its columns as JSON."""
-    return Dropped(row.source, stage, reason, row_json(row))
+def dropped_row(row: Row, stage: str, reason: str, twin: str = "") -> Dropped:
+    """A row as a dropped one, all its columns as JSON; `twin` is the source of the row that it repeats."""
+    return Dropped(row.source, stage, reason, row_json(row), twin=twin)
 
 
 # -- broken JSON ----------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def exact_duplicates(items: Sequence[Item], parse: Parse) -> tuple[list[Item], l
         if isinstance(item, Row):
             original = first.setdefault(content_key(item), item.source)
             if original != item.source:
-                done.append(dropped_row(item, "exact_duplicates", f"says the same as {original}"))
+                done.append(dropped_row(item, "exact_duplicates", f"says the same as {original}", original))
                 continue
         done.append(item)
     return done, []

@@ -6,6 +6,7 @@ cleaned rows --contradictions--outliers--label errors--lengths--language--> doub
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.contradictions import doubts_of_conflicts
@@ -13,7 +14,14 @@ from tuneloop.rows.near_duplicates import LabelConflict
 from tuneloop.sections import Clean
 
 
-def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int) -> list[Doubt]:
+def doubts_of(
+    rows: Sequence[Row],
+    conflicts: Iterable[LabelConflict],
+    *,
+    clean: Clean,
+    seed: int,
+    figures: dict[str, Any] | None = None,
+) -> list[Doubt]:
     """The doubts of all stages that the recipe switches on, stage after stage.
 
     Args:
@@ -21,14 +29,17 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
         conflicts: From the search for near duplicates.
         clean: Which stages.
         seed: Of the folds that label errors are judged by.
+        figures: Where stages put what they measured, for the report; None: nobody asks.
     """
     found = doubts_of_conflicts(rows, conflicts)
     if clean.outliers is not None:
-        from tuneloop.rows.outliers import noise_doubts, noise_scores
+        from tuneloop.rows.outliers import noise_doubts, noise_figures, noise_scores
         from tuneloop.rows.texts import row_text
 
         scores = noise_scores([row_text(row) for row in rows])
         found += noise_doubts(rows, scores, review_below=clean.outliers.review_below)
+        if figures is not None:
+            figures["noise"] = noise_figures(scores, review_below=clean.outliers.review_below)
     if clean.label_errors:
         from tuneloop.rows.label_errors import label_doubts
 

@@ -33,14 +33,14 @@ def without_leaks(
     Returns:
         The rows that stay, and those that go.
     """
-    asked: dict[str, str] = {}
+    asked: dict[str, tuple[str, str]] = {}
     groups: dict[str, str] = {}
     of_train = group_of(readings["train"], group_by) if group_by else None
     held_out: tuple[tuple[Split, list[Row]], ...] = (("validation", splits.validation), ("test", splits.test))
     for split, rows in held_out:
         for row in rows:
             key = raw_key(row)
-            asked[normalised(key)] = asked[normalised(mended_text(key))] = f"{split} ({row.source})"
+            asked[normalised(key)] = asked[normalised(mended_text(key))] = split, row.source
         group = _group_of_side(split, readings, group_by) if of_train else None
         if group is not None:
             groups |= {value: split for row in rows if (value := group(row)) is not None}
@@ -50,7 +50,8 @@ def without_leaks(
         where = asked.get(normalised(raw_key(row)))
         value = of_train(row) if of_train else None
         if where is not None:
-            leaked.append(dropped_row(row, "leak", f"its text also stands in {where}"))
+            side, twin = where
+            leaked.append(dropped_row(row, "leak", f"its text also stands in {side} ({twin})", twin))
         elif value is not None and value in groups:
             leaked.append(dropped_row(row, "leak", f"its group ({group_by}) also stands in {groups[value]}"))
         else:
@@ -108,5 +109,5 @@ def without_near_leaks(
         jaccard, other = nearest[place]
         split, twin = held_out[other]
         reason = f"nearly the same stands in {split} ({twin.source}; Jaccard {min(jaccard, 0.99):.2f})"
-        leaked.append(dropped_row(row, "near_leak", reason))
+        leaked.append(dropped_row(row, "near_leak", reason, twin.source))
     return stay, leaked
