@@ -26,6 +26,7 @@ LAYERS = [
     "score",
     "release",
     "report",
+    "row_station",
     "stations prediction starter",
     "flow",
     "cli",

@@ -23,6 +23,7 @@ def test_every_part_lies_where_the_design_says():
         run.recipe: "recipe.yaml",
         run.manifest: "manifest.json",
         run.data: "data",
+        run.data_page: "data/report.html",
         run.checkpoints: "checkpoints",
         run.model: "model",
         run.log: "log.jsonl",
@@ -30,7 +31,7 @@ def test_every_part_lies_where_the_design_says():
         run.predictions: "predictions.parquet",
         run.report: "report.html",
     }
-    assert len(parts) == 9
+    assert len(parts) == 10
     assert all(path == Path("runs/intent") / name for path, name in parts.items())
 
 

@@ -23,7 +23,6 @@ from benchmarks.augmentation.sets import Task, draw
 from tuneloop.augment.augmentation import Augmentation, augmentation_of
 from tuneloop.augment.fresh import FreshExamples
 from tuneloop.augment.report import report
-from tuneloop.sections import Augment
 from tuneloop.examples.encode import Example
 from tuneloop.infer.classify import class_probabilities
 from tuneloop.model.encoder import load_encoder
@@ -33,6 +32,7 @@ from tuneloop.records import Row
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import versions
 from tuneloop.score.floor import fit_encoder, fit_floor
+from tuneloop.sections import Augment
 from tuneloop.stations import attach, encode_rows, machine_facts
 from tuneloop.train.loop import Job, train
 

@@ -18,6 +18,8 @@ from tuneloop.disk import exclusive, read_json, sha256_json, sweep
 from tuneloop.errors import RecipeError, RunError, TuneloopError
 from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.review.store import load_decisions
+from tuneloop.row_station import data_key, data_station, keep_page, load_rows, rows_stand, timed_prepare
+from tuneloop.rows.funnel import short_funnel
 from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RUNS, RunFolder, open_run
@@ -26,15 +28,10 @@ from tuneloop.stations import (
     Ready,
     attach,
     check_fits,
-    data_key,
-    data_station,
     evaluate_key,
     later_keys,
-    load_rows,
     make_wordings,
     masked_of,
-    rows_stand,
-    timed_prepare,
     train_station,
     with_variants,
 )
@@ -88,6 +85,7 @@ def clean(recipe: Path | str, overrides: list[str] | None = None, *, overwrite: 
         key = data_key(settings, home, decisions)
         if rows_stand(folder, key):
             say("rows: unchanged, kept")
+            keep_page(folder, settings, home, decisions)
         else:
             _guard_model(folder, settings, "its rows would change", overwrite=overwrite)
             prepared, seconds = timed_prepare(settings, home, decisions, folder, key)
@@ -222,8 +220,10 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
             say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
             data_station(folder, recipe, prepared, key, seconds)
             folder.save_recipe(recipe)
+            _say_funnel(folder, prepared)
         else:
             say("rows: unchanged, kept")
+            keep_page(folder, recipe, home, decisions)
         _say_rows(recipe, prepared)
         if made is None:
             made = make_wordings(folder, recipe, prepared, masked, wanted)
@@ -256,6 +256,13 @@ def _aside(folder: RunFolder) -> Iterator[None]:
             folder.drop_previous()
         raise
     say(f"the model that stood here is kept in {folder.previous.path} until the new one is trained")
+
+
+def _say_funnel(folder: RunFolder, prepared: Prepared) -> None:
+    """What became of the rows that were just read, and where each reason has its examples."""
+    for line in short_funnel(prepared.report):
+        say(line)
+    say(f"rows: each reason with examples: {folder.data_page}")
 
 
 def _sides(prepared: Prepared) -> dict[str, Any]:

@@ -126,13 +126,23 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row that a stage took out, with the reason; `raw` holds the row as JSON, or the broken line."""
+    """A row that a stage took out, with the reason.
+
+    Attributes:
+        source: `file:line` that the row came from.
+        stage: The stage that took it out.
+        reason: Why, a sentence.
+        raw: The row as JSON, or the broken line.
+        split: The side that it was taken from.
+        twin: `file:line` of the row that it repeats, or "".
+    """
 
     source: str
     stage: str
     reason: str
     raw: str
     split: Split = "train"
+    twin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,13 @@ class RunFolder:
 
     @property
     def data(self) -> Path:
-        """Folder of the row tables and the data report."""
+        """Folder of the row tables, the data report and its page."""
         return self.path / "data"
+
+    @property
+    def data_page(self) -> Path:
+        """The page of the rows: each reason with examples."""
+        return self.data / "report.html"
 
     @property
     def cleaning(self) -> Path:

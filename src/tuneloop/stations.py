@@ -1,4 +1,4 @@
-"""The stations of the offline half: rows, wordings, training, scores. Each reads what the one before wrote.
+"""The stations behind the rows (row_station.py): wordings, training, scores. Each reads what the one before wrote.
 
 A station's key is the hash of all that decides its output; `flow.py` compares keys to see what is stale.
 """
@@ -9,7 +9,6 @@ import contextlib
 import functools
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,12 +21,9 @@ from tuneloop.errors import DataError, ModelError
 from tuneloop.memory import give_back_memory
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
-from tuneloop.review.log import Decision, decisions_key
-from tuneloop.review.store import load_decisions
 from tuneloop.rows.locate import expand_variables
-from tuneloop.rows.prepare import Prepared, input_files, inputs_key, load_prepared, prepare_rows, save_prepared
-from tuneloop.rows.room import room_of
-from tuneloop.runs import RUNS, RunFolder
+from tuneloop.rows.prepare import Prepared
+from tuneloop.runs import RunFolder
 from tuneloop.terminal import say, warn
 
 if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
@@ -49,18 +45,6 @@ class Keys:
     data: str
     train: str
     evaluate: str
-
-
-def data_key(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> str:
-    """Hash of the input files, the sections that shape the rows, people's decisions, the seed, the code's version."""
-    decided = decisions_key(decisions)  # "" where nobody decided anything
-    parts = [
-        recipe.data.model_dump(exclude={"source"}),
-        recipe.clean.model_dump(exclude={"memory_mb"}),
-        recipe.task.type,
-        recipe.seed,
-    ]
-    return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
 
 
 def later_keys(recipe: Recipe, data: str, source: Source, home: Path, wordings: str = "") -> Keys:
@@ -106,14 +90,6 @@ def evaluate_key(train: str, recipe: Recipe) -> str:
     return sha256_json([train, recipe.evaluate.model_dump()])
 
 
-def rows_stand(run: RunFolder, key: str) -> bool:
-    """Whether the rows of `key` were written and are still there."""
-    entry = run.stations().get("data")
-    names = ("clean", "train", "validation", "test", "dropped", "repairs")
-    there = all((run.data / f"{name}.parquet").is_file() for name in names) and (run.data / "report.json").is_file()
-    return entry is not None and entry["key"] == key and there
-
-
 def machine_facts() -> dict[str, Any]:
     """Load average and cores, to stand beside every timing."""
     facts: dict[str, Any] = {"cores": os.cpu_count(), "load_average": [round(x, 2) for x in os.getloadavg()]}
@@ -122,21 +98,6 @@ def machine_facts() -> dict[str, Any]:
             (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown"
         )
     return facts
-
-
-# -- rows ---------------------------------------------------------------------------------------------------
-
-
-def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:
-    """Write the clean, dropped and split rows, and the data report."""
-    save_prepared(prepared, run)
-    shutil.rmtree(run.cleaning, ignore_errors=True)  # open files of it stay readable while training needs their rows
-    counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
-    counts |= {"dropped": len(prepared.dropped), "to_review": prepared.report["counts"]["train"]["to review"]}
-    run.record(
-        "data", key=key, seed=recipe.seed, seconds=round(seconds, 2), counts=counts,
-        inputs={file["path"]: file["sha256"] for file in prepared.report["files"]},
-    )  # fmt: skip
 
 
 # -- training -----------------------------------------------------------------------------------------------
@@ -464,41 +425,3 @@ def comparable_key(data: str, source: Source, recipe: Recipe, device: str, rows:
         recipe.model.dtype,
     ]
     return sha256_json([data, source.sha256, device, shape, rows])
-
-
-def load_rows(run: RunFolder) -> Prepared:
-    """The rows that the data station wrote.
-
-    Raises:
-        DataError: if it has not run yet.
-    """
-    if "data" not in run.stations():
-        raise DataError(f"{run.path} holds no rows yet", fix="Run `tuneloop clean` or `tuneloop run` first")
-    return load_prepared(run)
-
-
-def timed_prepare(
-    recipe: Recipe, home: Path, decisions: Sequence[Decision], run: RunFolder, key: str
-) -> tuple[Prepared, float]:
-    """Read, split and clean the recipe's rows, by what people decided; with the seconds it took.
-
-    Args:
-        recipe: What to do.
-        home: Where its relative paths start.
-        decisions: The log of the run's queue.
-        run: Takes the files of a set that does not fit into memory, and what is finished of it after a Ctrl-C.
-        key: Of the rows that come out.
-    """
-    began = time.monotonic()
-    room = room_of(recipe, input_files(recipe, home), run.cleaning, key)
-    if room.folder is not None:
-        say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
-    prepared = prepare_rows(recipe, home, decisions, room)
-    return prepared, time.monotonic() - began
-
-
-def peek_rows(recipe: Recipe, home: Path) -> Prepared:
-    """The rows as `run` would make them now; nothing is written, and a run of this name may be at work."""
-    decisions = load_decisions(RunFolder(RUNS / recipe.name).data)
-    with tempfile.TemporaryDirectory() as folder:
-        return timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "")[0]

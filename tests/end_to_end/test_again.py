@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from tests.end_to_end.workbench import PLACES, files_of, intent_rows, read_json, tuneloop, write_jsonl
@@ -55,8 +57,20 @@ def test_another_language_of_the_page_redoes_only_the_page(copied: Copied):
     before = files_of(folder / "runs/r")
     done = tuneloop("run", "recipe.yaml", "--set", "report.lang=zh", folder=folder)
     assert [line for line in done.err.splitlines() if line in KEPT] == KEPT
-    assert changed(before, files_of(folder / "runs/r")) == {"recipe.yaml", "manifest.json", "report.html"}
-    assert '<html lang="zh' in (folder / "runs/r/report.html").read_text(encoding="utf-8")
+    pages = {"report.html", "data/report.html"}
+    assert changed(before, files_of(folder / "runs/r")) == {"recipe.yaml", "manifest.json"} | pages
+    for page in pages:
+        assert '<html lang="zh' in (folder / "runs/r" / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("verb", ["clean", "train"])
+def test_a_page_of_the_rows_that_is_gone_is_written_again(copied: Copied, verb: str):
+    folder = copied("intents")
+    before = files_of(folder)
+    (folder / "runs/r/data/report.html").unlink()
+    done = tuneloop(verb, "recipe.yaml", folder=folder)
+    assert done.status == 0 and KEPT[0] in done.err
+    assert files_of(folder) == before
 
 
 def test_what_does_not_shape_the_model_redoes_nothing_of_it(copied: Copied):
@@ -143,7 +157,10 @@ def test_clean_shows_the_rows_and_run_goes_on_from_them(intents: Path, model: Ca
         file.write('{"text": "my card was declined at rome", "label": "card"}\n{"text": "it broke", "label": "card"')
     done = tuneloop("clean", "recipe.yaml", folder=intents)
     assert done.status == 0, done.err
-    assert "train" in done.out and "exact_duplicates: 1" in done.out
+    assert re.search(r"^  - exact_duplicates +1 *$", done.out, re.MULTILINE), done.out
+    link = re.search(r"^report  (file://\S+)$", done.out, re.MULTILINE)
+    assert link is not None, done.out
+    assert Path(unquote(urlsplit(link[1]).path)) == (intents / "runs/r/data/report.html").resolve()
     report = tuneloop("clean", "recipe.yaml", "--json", folder=intents).json()
     train = report["counts"]["train"]
     assert (train["in"], train["kept"], train["dropped"], train["repaired"]) == (74, 73, {"exact_duplicates": 1}, 1)

@@ -22,7 +22,8 @@ from tuneloop.train.checkpoint import check_checkpoint
 Models = Callable[[str], Path]
 
 ROWS = {f"data/{name}.parquet" for name in ("clean", "train", "validation", "test", "dropped", "repairs")} | {
-    "data/report.json"
+    "data/report.json",
+    "data/report.html",
 }
 BEGUN = {"manifest.json", "recipe.yaml"} | ROWS
 

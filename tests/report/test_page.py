@@ -2,10 +2,10 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import polars as pl
 import pytest
+from tests.report.reader import Reader, read_page
 
 from tuneloop.errors import RunError
 from tuneloop.recipe import recipe_from_tree
@@ -16,37 +16,9 @@ from tuneloop.report.words import WORDS
 from tuneloop.rows.table import write_rows
 from tuneloop.runs import RunFolder
 
-VOID = {"meta"}
-
-
-class Reader(HTMLParser):
-    """Collects tags, ids and text, and notes a tag that is closed out of turn."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.text, self.attributes, self.faults = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(tag)
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
 
 def read(run) -> Reader:
-    reader = Reader()
-    reader.feed(write_report(run).read_text(encoding="utf-8"))
-    assert not reader.faults
-    assert not reader.open
-    return reader
+    return read_page(write_report(run).read_text(encoding="utf-8"))
 
 
 def change(path, **entries):
@@ -94,6 +66,16 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(make_run):
     assert "@import" not in text
     assert "default-src 'none'" in text
     assert "prefers-color-scheme: dark" in text
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_page_of_the_rows_is_a_step_away_where_there_is_one(make_run, lang):
+    run = make_run(lang=lang)
+    assert WORDS[lang]["rows_page"] not in read(run).text
+    run.data_page.write_text("<!doctype html>", encoding="utf-8")
+    reader = read(run)
+    assert [value for name, value in reader.attributes if name == "href"] == ["data/report.html"]
+    assert WORDS[lang]["rows_page"] in reader.text
 
 
 ATTACK = "</span><script>alert(1)</script><img src=x onerror=alert(2)> & \x07"

@@ -8,13 +8,20 @@ import pytest
 
 from tuneloop.report.html import Html
 from tuneloop.report.plots import (
+    BOTTOM,
     HEIGHT,
+    LEFT,
+    RIGHT,
     WIDTH,
+    Bins,
     Chart,
     Line,
     bar,
     difference_bar,
+    flow_bar,
     heat_map,
+    histogram,
+    kept_bar,
     line_chart,
     reliability,
     short_number,
@@ -103,6 +110,50 @@ def test_differences_share_their_zero():
 def test_stacked_bar_fills_its_width():
     widths = re.findall(r'width="([\d.]+\.\d\d)%"', stacked_bar([("a", 3, "x"), ("b", 1, "y")]))
     assert sorted(widths) == ["25.00", "75.00"]
+
+
+def test_a_flow_bar_stands_where_its_rows_go_away():
+    _, part = xml(flow_bar(0.5, 0.75, "c-bad")).iter("rect")
+    assert (part.get("x"), part.get("width"), part.get("class")) == ("50.00%", "25.00%", "fill c-bad")
+    _, last = xml(flow_bar(0.999999, 1.0, "c-bad")).iter("rect")
+    assert float(last.get("width")[:-1]) > 0.3  # one row of a million is seen
+    assert float(last.get("x")[:-1]) + float(last.get("width")[:-1]) <= 100
+
+
+def test_what_is_left_is_drawn_over_what_there_was():
+    before, kept = xml(kept_bar(3, 4, "c-tuned", top=8)).iter("rect")
+    assert (before.get("width"), kept.get("width")) == ("50.00%", "37.50%")
+    assert before.get("fill-opacity") and not kept.get("fill-opacity")
+
+
+BINS = {"title": "Score", "x_label": "score", "told": ["low", "middle", "high"], "labels": [(0, "0"), (3, "1")]}
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_a_histogram_has_a_bar_for_each_bin_that_has_rows(logarithmic: bool):
+    counts = [1, 0, 100]
+    drawn = xml(histogram(counts, Bins(**BINS, mark=(1.2, "line"), logarithmic=logarithmic)))
+    low, high = drawn.iter("rect")
+    assert [bar.find("title").text for bar in (low, high)] == ["low: 1", "high: 100"]
+    assert [bar.get("class") for bar in (low, high)] == [
+        "fill c-floor",
+        "fill c-tuned",
+    ]  # left of the mark, right of it
+    tall = [float(bar.get("height")) for bar in (low, high)]
+    assert 1 < tall[0] < tall[1] <= HEIGHT
+    assert (tall[0] / tall[1] > 0.1) == logarithmic
+    assert all(
+        float(bar.get("y")) + float(bar.get("height")) == pytest.approx(HEIGHT - BOTTOM, abs=0.02)
+        for bar in (low, high)
+    )
+    assert {"line", "score", "0", "1"} <= {node.text for node in drawn.iter("text")}
+    mark = next(line for line in drawn.iter("line") if line.get("class") == "mark")
+    assert float(mark.get("x1")) == pytest.approx(LEFT + 0.4 * (WIDTH - LEFT - RIGHT), abs=0.01)
+
+
+def test_a_histogram_of_nothing_is_nothing():
+    assert histogram([], Bins("a", "b", [], [])) == ""
+    assert histogram([0, 0, 0], Bins(**BINS)) == ""
 
 
 def test_heat_map_names_cells_and_colours_right_and_wrong():

@@ -54,6 +54,14 @@ def test_a_dropped_row_says_who_dropped_it_and_why():
     assert found.kept == found.waiting == []
 
 
+def test_what_people_did_is_counted():
+    log = [decided(A, "keep"), decided(B, "edit", 2, label="x"), decided(C, "drop", 3)]
+    found = apply_decisions([A, B, C], [doubt(A), doubt(B), doubt(C)], log)
+    assert found.deeds == {"let in": 1, "changed": 1, "dropped": 1}
+    assert apply_decisions([A, B, C], [], log[:1]).deeds == {}  # nobody doubts it: it is in anyway
+    assert apply_decisions([A, B, C], [doubt(A)], [decided(A, "skip")]).deeds == {}
+
+
 def test_a_decision_holds_when_a_later_cleaning_doubts_nothing():
     found = apply_decisions(
         [A, B, C], [], [decided(A, "drop"), decided(B, "edit", 2, label="x"), decided(C, "keep", 3)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,24 @@ def test_no_stage_doubts_anything_by_itself(shipped: Prepared):
 
 def test_a_threshold_of_nothing_doubts_nothing(shipped: Prepared):
     assert doubts_of(shipped.clean, [], clean=Clean(outliers=Outliers(review_below=0.0)), seed=1) == []
+
+
+def test_the_noise_stage_tells_how_its_scores_lie_and_no_other_stage_does(shipped: Prepared):
+    told: dict[str, Any] = {}
+    found = doubts_of(shipped.clean, [], clean=Clean(outliers=Outliers(review_below=0.25)), seed=1, figures=told)
+    noise = told.pop("noise")
+    assert told == {}
+    assert (noise["rows"], noise["below"], noise["review_below"]) == (len(shipped.clean), len(found), 0.25)
+    assert noise["judged"] and sum(noise["counts"]) == noise["rows"]
+    assert len(noise["edges"]) == len(noise["counts"]) + 1 and (noise["edges"][0], noise["edges"][-1]) == (0.0, 1.0)
+    under = sum(count for edge, count in zip(noise["edges"][1:], noise["counts"], strict=True) if edge <= 0.25)
+    assert under == noise["below"] > 0
+    assert json.loads(json.dumps(noise)) == noise
+    doubts_of(shipped.clean[:49], [], clean=Clean(outliers=Outliers()), seed=1, figures=told)
+    assert not told["noise"]["judged"]  # too few
+    told.clear()
+    doubts_of(shipped.clean, [], clean=Clean(lengths=True), seed=1, figures=told)
+    assert told == {}
 
 
 def test_personal_data_is_masked_told_and_waits():

@@ -24,7 +24,7 @@ from tuneloop.augment.variants import Variants, inputs_of, make_variants, origin
 from tuneloop.disk import atomic_path, sha256_json
 from tuneloop.errors import ModelError, RecipeError
 from tuneloop.recipe import Recipe
-from tuneloop.rows.clean import mended_text, normalised
+from tuneloop.rows.clean import asked_key, normalised
 from tuneloop.rows.leaks import without_near_leaks
 from tuneloop.rows.prepare import Prepared
 from tuneloop.rows.split import Splits, raw_key
@@ -255,7 +255,7 @@ def _teacher_facts(recipe: Recipe, tally: Tally) -> dict[str, Any]:
 def _apart(made: Variants, prepared: Prepared, near: float | None) -> Variants:
     """The wordings that say what no other row says, be it held out (then not nearly either) or a training row."""
     held_out = [*prepared.validation, *prepared.test]
-    asked = {normalised(text) for row in held_out for text in (raw_key(row), mended_text(raw_key(row)))}
+    asked = {text for row in held_out for text in (normalised(raw_key(row)), asked_key(row))}
     taken: dict[str, str] = {}
     for row in prepared.train:
         taken.setdefault(normalised(raw_key(row)), row.id)
@@ -269,7 +269,7 @@ def _apart(made: Variants, prepared: Prepared, near: float | None) -> Variants:
         else:
             kept.append(row)
     if near is not None and kept:
-        stay, _ = without_near_leaks(kept, Splits([], prepared.validation, prepared.test, {}), near)
+        stay = list(without_near_leaks(kept, Splits([], prepared.validation, prepared.test, {}), near).rows)
         there = {id(row) for row in stay}
         for row in kept:
             if id(row) not in there:

@@ -77,8 +77,9 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.safety import check_folder
     from tuneloop.model.source import resolve
+    from tuneloop.row_station import peek_rows
     from tuneloop.rows.locate import expand_variables
-    from tuneloop.stations import check_fits, encode_rows, peek_rows
+    from tuneloop.stations import check_fits, encode_rows
     from tuneloop.train.optim import warmup_length
     from tuneloop.train.plan import estimate_memory, micro_batch_tokens, sizes_of, training_flops
 

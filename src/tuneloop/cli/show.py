@@ -13,9 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tuneloop.cli.funnel import funnel_table
 from tuneloop.disk import read_json
 from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.records import Row
+from tuneloop.rows.funnel import check_funnel
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RunFolder
 from tuneloop.terminal import err, out
@@ -99,26 +101,20 @@ def _program() -> str:
 
 
 def print_data_report(folder: RunFolder, report: dict[str, Any]) -> None:
-    """The funnel of rows, the faults, and where the tables are."""
-    out.print(f"format  {report['format']}")
-    for split, counts in report["counts"].items():
-        out.print(f"{split:<10} " + ", ".join(f"{k} {_count_text(v)}" for k, v in counts.items()))
+    """The funnel of rows, the faults, and where the tables and the page are."""
+    check_funnel(report["counts"])
+    out.print(f"format  {report['format']}", markup=False)
+    out.print(funnel_table(report, bars=out.is_terminal))
     for warning in report.get("warnings", []):
         out.print(f"[yellow]warning[/yellow] {escape(warning)}")
     for bad in report.get("bad", [])[:10]:
         out.print(str(bad), markup=False)
     if waiting := report["counts"]["train"].get("to review"):
-        why = ", ".join(f"{stage} {count}" for stage, count in report.get("doubts", {}).items())
-        out.print(
-            f"review  {waiting} rows wait for a person ({why}): {_program()} review {folder.path.name}", markup=False
-        )
-    out.print(f"rows    {folder.data}")
-
-
-def _count_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "(" + ", ".join(f"{k}: {v}" for k, v in value.items()) + ")"
-    return str(value)
+        told = f"review  {waiting:,} rows wait for a person: {_program()} review {folder.path.name}"
+        out.print(told, markup=False)
+    out.print(f"rows    {folder.data}", markup=False)
+    if folder.data_page.exists():
+        out.print(f"report  {folder.data_page.resolve().as_uri()}", markup=False)
 
 
 def print_comparison(found: dict[str, Any]) -> None:
@@ -141,8 +137,9 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     """Print `count` training rows as the model will see them: trained tokens green, masked ones grey."""
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.source import resolve
+    from tuneloop.row_station import peek_rows
     from tuneloop.rows.locate import expand_variables
-    from tuneloop.stations import encode_rows, peek_rows
+    from tuneloop.stations import encode_rows
 
     recipe, home = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
     prepared = peek_rows(recipe, home)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from html import escape
+from importlib.resources import files
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""What a page may do: look as its own style sheet says, nothing else."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -50,6 +53,28 @@ def tag(name: str, *children: Child, **attributes: Value) -> Html:
 def folded(summary: Child, *children: Child, **attributes: Value) -> Html:
     """A block that is shut until the reader opens it."""
     return tag("details", tag("summary", summary), *children, **attributes)
+
+
+def document(title: str, language: str, *body: Child, key: str = "") -> str:
+    """A whole page with the style sheet inside it: no script, no font, nothing from outside.
+
+    Args:
+        title: Of the window.
+        language: As HTML names it.
+        body: What it shows.
+        key: Stands in the page's head, so that a page can be told from an older one; "": nothing does.
+    """
+    style = Html(files("tuneloop.report").joinpath("page.css").read_text(encoding="utf-8"))
+    head = tag(
+        "head",
+        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        Html('<meta name="color-scheme" content="light dark">'),
+        Html(f'<meta name="generator" content="tuneloop {safe(key)}">') if key else None,
+        tag("title", title),
+        tag("style", style),
+    )
+    return f"<!doctype html>\n{tag('html', head, tag('body', *body), lang=language)}\n"
 
 
 def _short(value: Value) -> str:

@@ -38,6 +38,8 @@ def data_section(story: Story) -> Html:
         [tag("div", _funnel(story, counts.get("train", {})), _splits(story, counts), class_="halves")] if counts else []
     )
     body += [fact_list(facts)] if facts else []
+    if story.data_page:
+        body.append(tag("p", tag("a", story.say("rows_page"), href=story.data_page)))
     warnings = data.get("warnings") or []
     if warnings:
         listed = [tag("li", str(text)) for text in warnings]

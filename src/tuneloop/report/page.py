@@ -9,14 +9,13 @@ No script, no font, nothing from outside; what a user wrote is escaped. A figure
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tuneloop import __version__
 from tuneloop.disk import write_text
 from tuneloop.report.classes import calibration_section, class_section, confusion_section
-from tuneloop.report.html import Html, tag
+from tuneloop.report.html import Html, document, tag
 from tuneloop.report.origins import data_section, prompt_section, provenance_section, recipe_section
 from tuneloop.report.plots import Chart, Line, line_chart
 from tuneloop.report.samples import sample_section
@@ -33,8 +32,6 @@ from tuneloop.report.tables import (
 from tuneloop.report.verdict import verdict_of
 from tuneloop.report.wordings import wordings_section
 from tuneloop.runs import RunFolder
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write_report(run: RunFolder) -> Path:
@@ -55,24 +52,15 @@ def write_report(run: RunFolder) -> Path:
 
 def page_html(story: Story) -> str:
     """The whole page as HTML text."""
-    style = Html(files("tuneloop.report").joinpath("page.css").read_text(encoding="utf-8"))
     title = f"{story.recipe.name} · {story.say('report')}"
-    head = tag(
-        "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        Html('<meta name="color-scheme" content="light dark">'),
-        tag("title", title),
-        tag("style", style),
-    )
     sections = [
         score_section, difference_section, think_section, learning_section, class_section, confusion_section,
         calibration_section, sample_section, speed_section, saved_section, data_section, wordings_section,
         prompt_section, recipe_section, provenance_section,
     ]  # fmt: skip
     made = story.say("made_by", version=__version__, date=_date(story))
-    body = tag("body", hero(story), tag("main", *(make(story) for make in sections)), tag("footer", made))
-    return f"<!doctype html>\n{tag('html', head, body, lang=story.say('html_lang'))}\n"
+    shown = tag("main", *(make(story) for make in sections))
+    return document(title, story.say("html_lang"), hero(story), shown, tag("footer", made))
 
 
 def hero(story: Story) -> Html:

@@ -56,6 +56,27 @@ class Chart:
     x_range: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Bins:
+    """What a histogram says beside its counts. Places are in bins: 0 is the left edge of the first, B the right of all.
+
+    Attributes:
+        title: For readers that do not see it.
+        x_label: Under the x axis.
+        told: B texts, one for each bar, shown on hover before its count.
+        labels: (place, text) under the x axis.
+        mark: (place, text) of a vertical mark, or None; bars left of it have another colour.
+        logarithmic: Whether the heights are, so that a few rows are seen beside many.
+    """
+
+    title: str
+    x_label: str
+    told: Sequence[str]
+    labels: Sequence[tuple[float, str]]
+    mark: tuple[float, str] | None = None
+    logarithmic: bool = False
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers that span [low, high], about `count` of them."""
     span = high - low
@@ -205,6 +226,86 @@ def stacked_bar(parts: Sequence[tuple[str, float, str]]) -> Html:
         drawn.append(tag("rect", told, class_=f"fill {style}", y=0, height=22, **place))
         at += width
     return tag("svg", *drawn, class_="bar stack", width="100%", height=22, aria_hidden="true")
+
+
+def flow_bar(start: float, end: float, style: str) -> Html:
+    """The part from `start` to `end` of a whole, as shares in [0, 1], where it stands in the whole; one row is seen.
+
+    Args:
+        start: Its left end.
+        end: Its right end.
+        style: Class that colours it.
+    """
+    left, width = 100 * start, max(100 * (end - start), 0.35)
+    place = {"x": f"{min(left, 100 - width):.2f}%", "width": f"{width:.2f}%"}
+    return tag(
+        "svg",
+        tag("rect", x=0, y=3, width="100%", height=14, rx=3, class_="track"),
+        tag("rect", y=3, height=14, rx=2, class_=f"fill {style}", **place),
+        class_="bar", width="100%", height=20, aria_hidden="true",
+    )  # fmt: skip
+
+
+def kept_bar(kept: float, before: float, style: str, *, top: float) -> Html:
+    """What is left of a number of rows, full, over what there was, pale.
+
+    Args:
+        kept: What is left.
+        before: What there was.
+        style: Class that colours both.
+        top: The number at the full width, > 0.
+    """
+    parts = [
+        tag("rect", x=0, y=3, height=14, rx=3, width=f"{100 * count / top:.2f}%", class_=f"fill {style}", **more)
+        for count, more in ((before, {"fill_opacity": 0.3}), (kept, {}))
+    ]
+    return tag("svg", *parts, class_="bar", width="100%", height=20, aria_hidden="true")
+
+
+def histogram(counts: Sequence[int], bins: Bins) -> Html:
+    """Bars side by side, all as wide.
+
+    Args:
+        counts: B numbers of rows.
+        bins: What stands on the axis, and where it is marked.
+
+    Returns:
+        An SVG element; "" when there is no row at all.
+    """
+    most = max(counts, default=0)
+    if most == 0:
+        return Html("")
+    scaled = math.log1p if bins.logarithmic else float
+    floor, high, step = HEIGHT - BOTTOM, HEIGHT - BOTTOM - TOP, (WIDTH - LEFT - RIGHT) / len(counts)
+    parts = []
+    for value in _count_ticks(most, logarithmic=bins.logarithmic):
+        y = floor - high * scaled(value) / scaled(most)
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
+        parts.append(tag("text", short_number(value), x=LEFT - 7, y=y + 4, text_anchor="end"))
+    for place, (count, told) in enumerate(zip(counts, bins.told, strict=True)):
+        if count:
+            tall = max(high * scaled(count) / scaled(most), 1.5)
+            style = "c-floor" if bins.mark is not None and place + 0.5 < bins.mark[0] else "c-tuned"
+            box = {"x": LEFT + step * (place + 0.06), "y": floor - tall, "width": 0.88 * step, "height": tall}
+            parts.append(tag("rect", tag("title", f"{told}: {count:,}"), class_=f"fill {style}", **box))
+    parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=floor, y2=floor, class_="axis"))
+    for at, text in bins.labels:
+        parts.append(tag("text", text, x=LEFT + step * at, y=floor + 16, text_anchor="middle"))
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(tag("text", bins.x_label, x=middle, y=HEIGHT - 5, text_anchor="middle", class_="label"))
+    if bins.mark is not None:
+        x = LEFT + step * bins.mark[0]
+        parts.append(tag("line", x1=x, x2=x, y1=TOP - 8, y2=floor, class_="mark"))
+        anchor, x = ("end", x - 6) if x > WIDTH * 0.6 else ("start", x + 6)
+        parts.append(tag("text", bins.mark[1], class_="halo", x=x, y=TOP - 2, text_anchor=anchor))
+    return _svg(WIDTH, HEIGHT, bins.title, *parts)
+
+
+def _count_ticks(most: int, *, logarithmic: bool) -> list[float]:
+    """Whole numbers up to `most` for an axis of counts."""
+    if logarithmic:
+        return [float(10**power) for power in range(len(str(most)))]
+    return [value for value in ticks(0, most, 4) if value == int(value)]
 
 
 def heat_map(labels: Sequence[str], counts: Any, title: str, axes: tuple[str, str]) -> Html:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tuneloop.disk import read_json
 from tuneloop.recipe import Recipe
+from tuneloop.records import Row
 from tuneloop.report.words import WORDS, Language
 from tuneloop.rows.table import read_table
 from tuneloop.runs import RunFolder
@@ -20,6 +22,7 @@ LEAD_METRICS = {
 }
 PLAIN_METRICS = frozenset({"loss"})
 """Metrics that are no share: written as they are, and less is better."""
+LANGUAGE_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Story:
         predictions: The rows of predictions.parquet.
         args: model/args.json, {} where there is none.
         language: Of the page.
+        data_page: Where the page of the rows stands, from the run folder; "" where there is none.
     """
 
     recipe: Recipe
@@ -49,6 +53,7 @@ class Story:
     predictions: list[dict[str, Any]]
     args: dict[str, Any]
     language: Language
+    data_page: str = ""
 
     def say(self, key: str, **values: object) -> str:
         """The page's words for `key`, filled in."""
@@ -143,6 +148,7 @@ def read_story(run: RunFolder) -> Story:
         predictions=_predictions(run),
         args=read_json(args) if args.exists() else {},
         language=_language(run, data) if recipe.report.lang == "auto" else recipe.report.lang,
+        data_page=f"{run.data.name}/{run.data_page.name}" if run.data_page.exists() else "",
     )
 
 
@@ -151,11 +157,14 @@ def _language(run: RunFolder, data: dict[str, Any]) -> Language:
     if "language" in data:
         return "zh" if data["language"] == "zh" else "en"
     train = run.data / "train.parquet"
-    if not train.exists():
-        return "en"
-    rows = read_table(train)
-    chinese = sum(is_chinese([row.question]) for row in rows)
-    return "zh" if 2 * chinese > len(rows) else "en"
+    return language_of(read_table(train)) if train.exists() else "en"
+
+
+def language_of(rows: Sequence[Row]) -> Language:
+    """The language of most rows, by their characters; of a large set a sample tells. English for none."""
+    some = rows[:: -(-len(rows) // LANGUAGE_ROWS) or 1]
+    chinese = sum(is_chinese([row.question]) for row in some)
+    return "zh" if 2 * chinese > len(some) else "en"
 
 
 def _log_lines(run: RunFolder) -> list[dict[str, Any]]:

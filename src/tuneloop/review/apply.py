@@ -5,8 +5,9 @@ rows + doubts + log of decisions --apply_decisions--> kept | dropped | waiting, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tuneloop.records import Doubt, Dropped, Row, row_json
 from tuneloop.review.content import content_of, edited
@@ -22,11 +23,13 @@ class Reviewed:
         kept: Rows to train on, in their order: those that nobody doubts, and those that somebody let in.
         dropped: Rows that somebody dropped, with the reviewer's name.
         waiting: Rows with a doubt that nobody has settled; they are not trained on.
+        deeds: What people did to how many rows: "let in" (a doubted row as it is), "changed", "dropped".
     """
 
     kept: Store[Row]
     dropped: Store[Dropped]
     waiting: Store[Row]
+    deeds: Counter[str] = field(default_factory=Counter)
 
 
 def apply_decisions(
@@ -52,8 +55,13 @@ def apply_decisions(
             found.waiting.append(row)
         elif isinstance(judged, Dropped):
             found.dropped.append(judged)
+            found.deeds["dropped"] += 1
         else:
             found.kept.append(judged)
+            if judged is not row:
+                found.deeds["changed"] += 1
+            elif row.id in doubted:
+                found.deeds["let in"] += 1
     return found
 
 

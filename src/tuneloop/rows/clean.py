@@ -217,7 +217,7 @@ def _once(mended: Cleaned, room: Room) -> Cleaned:
     dropped: Store[Dropped] = room.store()
     dropped.extend(mended.dropped)
     for row, original in zip(select(rows, again), first[again].tolist(), strict=True):
-        dropped.append(dropped_row(row, "exact_duplicates", f"says the same as {name[original]}"))
+        dropped.append(dropped_row(row, "exact_duplicates", f"says the same as {name[original]}", name[original]))
     stay = np.flatnonzero(first == np.arange(len(first)))
     return Cleaned(select(rows, stay), dropped, mended.repairs)
 

@@ -7,6 +7,7 @@ cleaned rows --contradictions--unclosed reasoning--slips in labels--> doubts; a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.contradictions import doubts_of_conflicts
@@ -16,7 +17,14 @@ from tuneloop.rows.repair_think import unclosed_doubts
 from tuneloop.sections import Clean
 
 
-def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int) -> list[Doubt]:
+def doubts_of(
+    rows: Sequence[Row],
+    conflicts: Iterable[LabelConflict],
+    *,
+    clean: Clean,
+    seed: int,
+    figures: dict[str, Any] | None = None,
+) -> list[Doubt]:
     """The doubts of all stages that the recipe switches on, stage after stage.
 
     Args:
@@ -24,6 +32,7 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
         conflicts: From the search for near duplicates.
         clean: Which stages.
         seed: Of the folds that label errors are judged by.
+        figures: Where stages put what they measured, for the report; None: nobody asks.
     """
     found = doubts_of_conflicts(rows, conflicts)
     if clean.repair_think:
@@ -31,11 +40,13 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
     if clean.repair_labels:
         found += slip_doubts(rows)
     if clean.outliers is not None:
-        from tuneloop.rows.outliers import noise_doubts, noise_scores_of_blocks
+        from tuneloop.rows.outliers import noise_doubts, noise_figures, noise_scores_of_blocks
         from tuneloop.rows.texts import blocks_of, row_text
 
         scores = noise_scores_of_blocks(lambda: blocks_of(row_text(row) for row in rows))
         found += noise_doubts(rows, scores, review_below=clean.outliers.review_below)
+        if figures is not None:
+            figures["noise"] = noise_figures(scores, review_below=clean.outliers.review_below)
     if clean.label_errors:
         from tuneloop.rows.label_errors import label_doubts
 

@@ -61,7 +61,9 @@ def without_leaks(
     for place, (row, twin) in enumerate(zip(train, where.tolist(), strict=True)):
         value = of_train(row) if of_train else None
         if twin >= 0:
-            leaked.append(dropped_row(row, "leak", f"its text also stands in {held_out.name(twin)}"))
+            source = held_out[twin].source
+            reason = f"its text also stands in {held_out.split(twin)} ({source})"
+            leaked.append(dropped_row(row, "leak", reason, source))
         elif value is not None and value in groups:
             leaked.append(dropped_row(row, "leak", f"its group ({group_by}) also stands in {groups[value]}"))
         else:
@@ -87,9 +89,9 @@ class _HeldOut(Sequence[Row]):
         split, rest = self._find(place)
         return dict(self.sides)[split][rest]
 
-    def name(self, place: int) -> str:
-        """The side of a row, and its source."""
-        return f"{self._find(place)[0]} ({self[place].source})"
+    def split(self, place: int) -> Split:
+        """The side of a row."""
+        return self._find(place)[0]
 
     def _find(self, place: int) -> tuple[Split, int]:
         first = len(self.sides[0][1])
@@ -146,9 +148,9 @@ def without_near_leaks(
     leaked: Store[Dropped] = room.store()
     for place in sorted(nearest):
         jaccard, other = nearest[place]
-        split, twin = held_out.name(other).split(" ", 1)
-        reason = f"nearly the same stands in {split} ({twin[1:-1]}; Jaccard {min(jaccard, 0.99):.2f})"
-        leaked.append(dropped_row(train[place], "near_leak", reason))
+        twin = held_out[other].source
+        reason = f"nearly the same stands in {held_out.split(other)} ({twin}; Jaccard {min(jaccard, 0.99):.2f})"
+        leaked.append(dropped_row(train[place], "near_leak", reason, twin))
     stay = np.ones(len(train), dtype=bool)
     stay[list(nearest)] = False
     return Sealed(select(train, np.flatnonzero(stay)), leaked)

@@ -139,7 +139,7 @@ def _worth(row: Row, content: str) -> tuple[bool, bool, int, int]:
 
 def _dropped(row: Row, kept: Row, jaccard: float) -> Dropped:
     shown = min(jaccard, 0.99) if jaccard < 1.0 else 1.0  # 1.00 means the same shingles
-    return dropped_row(row, STAGE, f"near duplicate of {kept.source} (Jaccard {shown:.2f})")
+    return dropped_row(row, STAGE, f"near duplicate of {kept.source} (Jaccard {shown:.2f})", kept.source)
 
 
 class _Judge:

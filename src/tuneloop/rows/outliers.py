@@ -36,6 +36,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,8 @@ STATISTICS_ROWS = 50_000
 """A larger set is counted on every second row, or third, and so on; every row is scored."""
 MISTRUSTED = 0.10
 REFITS = 2
+BINS = 40
+"""Of the scores' distribution in the report; 0.3 is the edge of one."""
 FEWEST_ROWS = 50
 """Fewer rows have no bulk that could be told from noise; they all score AT_MEDIAN."""
 AT_MEDIAN, AT_END, END_TAIL = 0.7, 0.3, 0.025
@@ -156,6 +159,21 @@ def noise_doubts(rows: Sequence[Row], scores: NoiseScores, *, review_below: floa
         row, what = rows[place], "signs and scripts" if scores.by_shape[place] else "wording"
         found.append(Doubt(row.id, row.source, STAGE, f"{what} unlike the rest of the set", float(scores.score[place])))
     return found
+
+
+def noise_figures(scores: NoiseScores, *, review_below: float) -> dict[str, Any]:
+    """The distribution of the scores, JSON-able: rows, judged, review_below, below, edges (BINS + 1), counts (BINS).
+
+    Args:
+        scores: Of all rows of the set.
+        review_below: As for `noise_doubts`.
+    """
+    counts, edges = np.histogram(scores.score, bins=BINS, range=(0.0, 1.0))
+    return {
+        "rows": len(scores.score), "judged": len(scores.score) >= FEWEST_ROWS, "review_below": review_below,
+        "below": int((scores.score < review_below).sum()), "edges": [round(edge, 6) for edge in edges.tolist()],
+        "counts": counts.tolist(),
+    }  # fmt: skip
 
 
 def _every(blocks: Iterable[Sequence[str]], step: int) -> Iterator[Sequence[str]]:

@@ -25,6 +25,7 @@ from tuneloop.review.store import held, write_queue
 from tuneloop.rows.clean import clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
+from tuneloop.rows.funnel import check_funnel, mended_by_stage, reasons_of, waiting_by_stage
 from tuneloop.rows.held_out import html_warnings, named_columns, named_labels
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
@@ -54,7 +55,8 @@ class Prepared:
             reason.
         repairs: What was mended in training rows.
         labels: Classification: the training rows' labels, sorted; else [].
-        report: JSON-able: format, files, filtered, counts, bad, labels, think, lengths, warnings, source, task, doubts.
+        report: JSON-able: format, files, filtered, counts, bad, repairs, labels, labels_read, think, lengths, warnings,
+            source, task, doubts, waiting, review, and noise where that stage is on.
         clean: The cleaned training rows before any person's decision.
         doubts: Why some of them wait for one.
     """
@@ -163,6 +165,7 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
         warnings += unknown_labels(sides, labels)
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
     report["doubts"] = dict(Counter(doubt.stage for doubt in cleaned.doubts).most_common())
+    report |= {"waiting": waiting_by_stage(waiting, cleaned.doubts), "review": dict(reviewed.deeds), **cleaned.figures}
     return Prepared(
         train, splits.validation, splits.test, dropped, repairs, labels, report, cleaned.rows, cleaned.doubts
     )
@@ -191,6 +194,7 @@ class _Cleaned:
     doubts: list[Doubt]
     splits: Splits
     warnings: list[str]
+    figures: dict[str, Any]
 
 
 def _cleaned(recipe: Recipe, readings: dict[Split, Reading], splits: Splits, room: Room) -> _Cleaned:
@@ -220,9 +224,10 @@ def _cleaned(recipe: Recipe, readings: dict[Split, Reading], splits: Splits, roo
         masked = mask_rows(rows, room)
         rows, doubts = masked.rows, masked.doubts
         repairs.append(masked.repairs)
-    doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed)
+    figures: dict[str, Any] = {}
+    doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures)
     warnings = named + spelt + html_warnings(splits, basic.repairs)
-    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings)
+    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures)
 
 
 def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence[Row]], room: Room) -> Sequence[Repair]:
@@ -247,7 +252,7 @@ def _refuse_empty(
     for split in SPLITS:
         if sides[split]:
             continue
-        lost = _reasons(item for item in dropped if item.split == split)
+        lost = reasons_of(item for item in dropped if item.split == split)
         given = _specs(recipe)[split]
         total = sum(map(len, sides.values()))
         got = f"{split} = {given}, of {total} rows" + (f"; dropped: {_listed(lost)}" if lost else "")
@@ -336,17 +341,18 @@ def _report(
     recipe: Recipe, readings: dict[Split, Reading], splits: Splits, sides: dict[Split, Sequence[Row]],
     dropped: Sequence[Dropped], repairs: Sequence[Repair], warnings: list[str], waiting: Sequence[Row],
 ) -> dict[str, Any]:  # fmt: skip
-    reasons = {split: _reasons(item for item in dropped if item.split == split) for split in SPLITS}
+    reasons = {split: reasons_of(item for item in dropped if item.split == split) for split in SPLITS}
     mended = len(np.unique(numbered(digests(repair.source for repair in repairs))[0]))
-    counts: dict[Split, dict[str, Any]] = {
+    read = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    counts: dict[str, dict[str, Any]] = {
         split: {
-            "in": len(sides[split]) + sum(reasons[split].values()), "repaired": mended if split == "train" else 0,
+            "in": len(read[split]) + len(splits.bad[split]), "repaired": mended if split == "train" else 0,
             "dropped": reasons[split], "kept": len(sides[split]),
         }
         for split in SPLITS
     }  # fmt: skip
-    counts["train"]["in"] += len(waiting)
     counts["train"]["to review"] = len(waiting)
+    check_funnel(counts)  # `in` was counted before any stage ran
     gone = among(
         (f"{split} {row.source}" for split in SPLITS for row in splits.bad[split]),
         (f"{item.split} {item.source}" for item in dropped),
@@ -358,8 +364,8 @@ def _report(
         "task": recipe.task.type, "format": readings["train"].format, "files": files, "source": recipe.data.source,
         "filtered": sum(reading.filtered for reading in readings.values()), "counts": counts,
         "bad": [f"{split}: {row}" for split, row in islice(bad, SHOWN_BAD)], "bad_rows": sum(gone),
-        "repairs": dict(Counter(repair.stage for repair in repairs)),
-        "labels": {split: label_counts(sides[split]) for split in SPLITS},
+        "repairs": mended_by_stage(repairs),
+        "labels": {split: label_counts(sides[split]) for split in SPLITS}, "labels_read": label_counts(splits.train),
         "think": {"rows": thinks, "share": round(thinks / max(len(sides["train"]), 1), 6)},
         "lengths": {
             "question": lengths(len(raw_text) for row in sides["train"] if (raw_text := row.question)),
@@ -383,12 +389,6 @@ def lengths(characters: Iterable[int]) -> dict[str, int]:
     return {"p50": rank[50], "p95": rank[95], "max": int(ranked[-1])}
 
 
-def _reasons(dropped: Iterable[Dropped]) -> dict[str, int]:
-    """Reason -> rows; duplicates and leaks count under their stage, as each of their reasons names another row."""
-    whole = ("exact_duplicates", "near_duplicates", "leak", "near_leak")
-    return dict(Counter(d.stage if d.stage in whole else f"{d.stage}: {d.reason}" for d in dropped).most_common())
-
-
 def _listed(counts: dict[str, int]) -> str:
     most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{name} ({count})" for name, count in most[:10]) + (", ..." if len(most) > 10 else "")
@@ -401,11 +401,16 @@ def _rows(count: int) -> str:
 # -- the run folder -------------------------------------------------------------------------------------------
 
 
-def save_prepared(prepared: Prepared, run: RunFolder) -> None:
-    """Write the row tables, the review queue and the report as the run's data folder: all of it or nothing.
+def save_prepared(prepared: Prepared, run: RunFolder, page: str = "") -> None:
+    """Write the row tables, the review queue, the report and its page as the run's data folder: all of it or nothing.
 
     Decisions that stand in the older folder's queue are carried over, those too that were made meanwhile.
     What stood on the older rows leaves the manifest once the new ones are written and before they take their place.
+
+    Args:
+        prepared: What `prepare_rows` gave.
+        run: The run folder.
+        page: The page that shows it, HTML; "": none is written.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written; the older rows stand then as they were.
@@ -418,6 +423,8 @@ def save_prepared(prepared: Prepared, run: RunFolder) -> None:
         write_records(folder / "dropped.parquet", Dropped, prepared.dropped)
         write_records(folder / "repairs.parquet", Repair, prepared.repairs)
         write_json(folder / "report.json", prepared.report | {"classes": prepared.labels})
+        if page:
+            (folder / run.data_page.name).write_text(page, encoding="utf-8")
         run.forget("data", "augment", "train", "evaluate", "report", "merge")
 
 

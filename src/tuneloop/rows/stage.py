@@ -46,9 +46,9 @@ def dropped_bad(bad: BadRow, split: Split = "train", stage: str = "read") -> Dro
     return Dropped(bad.source, stage, reason, bad.raw, split)
 
 
-def dropped_row(row: Row, stage: str, reason: str) -> Dropped:
-    """A row as a dropped one, all its columns as JSON."""
-    return Dropped(row.source, stage, reason, row_json(row))
+def dropped_row(row: Row, stage: str, reason: str, twin: str = "") -> Dropped:
+    """A row as a dropped one, all its columns as JSON; `twin` is the source of the row that it repeats."""
+    return Dropped(row.source, stage, reason, row_json(row), twin=twin)
 
 
 def mend_texts(items: Sequence[Item], stage: str, mend: Mend) -> tuple[list[Item], list[Repair]]:
