@@ -62,7 +62,7 @@ def test_the_smallest_recipe_has_the_documented_defaults(recipe: Path):
         ("clean: {exact_duplicate: true}", "(did you mean 'clean.exact_duplicates'?)"),
         ("modle: {}", "unknown key 'modle' (did you mean 'model'?)"),
         ("report: {zzz: 1}", "unknown key 'report.zzz' (the keys of report are lang)"),
-        ("zzz: 1", "unknown key 'zzz' (the keys there are name, seed, task,"),
+        ("zzz: 1", "unknown key 'zzz' (the keys there are name, seed, engine, task,"),
         ("train: {stages: progressive}", "unknown key 'train.stages' (the keys of train are per_device"),
     ],
 )

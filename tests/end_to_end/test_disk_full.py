@@ -29,7 +29,7 @@ BEGUN = {"manifest.json", "recipe.yaml"} | ROWS
 
 # Station -> the function that writes there, the name that the planted fault is for, and the manifest's stations then.
 STATIONS: dict[str, tuple[str, str, list[str]]] = {
-    "rows": ("tuneloop.stations.save_prepared", "data", []),
+    "rows": ("tuneloop.row_station.save_prepared", "data", []),
     "checkpoint": ("tuneloop.train.loop.save_checkpoint", "step-00000009", ["data"]),
     "model": ("tuneloop.model.saved.save_tuned", "model", ["data"]),
     "scores": ("tuneloop.score.matrix._write_predictions", "scores.json", ["data", "train"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,8 @@ def test_a_stage_that_loses_a_row_or_gives_it_twice_stops_the_cleaning(
     real = prepare.without_leaks
 
     def broken(*given: Any) -> Any:
-        stay, gone = real(*given)
-        return (stay[1:] if change == "lost" else [*stay, stay[0]]), gone
+        found = real(*given)
+        return replace(found, rows=found.rows[1:] if change == "lost" else [*found.rows, found.rows[0]])
 
     rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(40)]
     made = recipe(train=write("a.jsonl", *rows), validation=0.2, test=0.2, clean={"near_duplicates": False})

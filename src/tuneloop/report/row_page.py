@@ -9,7 +9,7 @@ rows there are, the page stays small: it shows a few of each kind, and counts th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -231,10 +231,11 @@ def _balance(story: RowStory, label: str, before: int, after: int, top: int) -> 
 def length_section(story: RowStory) -> Html:
     """How long the training rows' texts and answers are."""
     rows = story.prepared.train
-    sides = {"question": [len(row.question) for row in rows], "answer": [len(row.answer) for row in rows]}
+    sides = {"question": Counter(len(row.question) for row in rows), "answer": Counter(len(row.answer) for row in rows)}
     drawn = []
     for side, lengths in sides.items():
-        if chart := _lengths(story, [length for length in lengths if length]):
+        del lengths[0]
+        if chart := _lengths(story, lengths):
             found = story.report["lengths"][side]
             told = " / ".join(f"{found[key]:,}" for key in ("p50", "p95", "max"))
             head = tag("h3", story.say(f"length_of_{side}"), " ", tag("small", f"p50 / p95 / max: {told}"))
@@ -247,8 +248,8 @@ def _plot(chart: Html) -> Html:
     return tag("div", chart, class_="scroll wide plot")
 
 
-def _lengths(story: RowStory, lengths: Sequence[int]) -> Html:
-    """Bars of equal width on a logarithmic axis, about LENGTH_BINS of them."""
+def _lengths(story: RowStory, lengths: Mapping[int, int]) -> Html:
+    """Length -> rows as bars of equal width on a logarithmic axis, about LENGTH_BINS of them."""
     if not lengths:
         return Html("")
     octaves = max(math.log2(max(lengths) / min(lengths)), 1.0)
@@ -259,8 +260,8 @@ def _lengths(story: RowStory, lengths: Sequence[int]) -> Html:
 
     first = math.floor(at(min(lengths)))
     counts = [0] * (math.floor(at(max(lengths))) - first + 1)
-    for length in lengths:
-        counts[math.floor(at(length)) - first] += 1
+    for length, rows in lengths.items():
+        counts[math.floor(at(length)) - first] += rows
     edges = [2 ** ((first + step) / parts) for step in range(len(counts) + 1)]
     units = (1, 2, 5) if octaves > 3 else range(1, 10)
     round_numbers = [unit * 10**power for power in range(9) for unit in units]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -193,9 +193,7 @@ def tell_rows(prepared: Prepared, recipe: Recipe) -> RowStory:
         prepared: As `prepare_rows` gave it, with its clean rows and doubts.
         recipe: What asked for it.
     """
-    settled = {row.source for row in prepared.train}
-    settled |= {item.source for item in prepared.dropped if item.split == "train"}
-    waiting = {row.id: row for row in prepared.clean if row.source not in settled}
+    waiting = _waiting(prepared)
     reasons = [*_dropped(prepared), *_repaired(prepared), *_doubted(prepared, waiting)]
     clusters, count = _clusters(prepared.dropped)
     named = {cluster.kept for cluster in clusters}
@@ -206,30 +204,45 @@ def tell_rows(prepared: Prepared, recipe: Recipe) -> RowStory:
     return RowStory(recipe, prepared, language, reasons, clusters, count, waiting, _contents(prepared, named))
 
 
+def _waiting(prepared: Prepared) -> dict[str, Row]:
+    """Id -> row, of those that wait: doubted ones that are neither let in nor dropped."""
+    doubted = {doubt.row for doubt in prepared.doubts}
+    found = {row.source: row for row in prepared.clean if row.id in doubted}
+    for side in (prepared.train, prepared.dropped):
+        for item in side:
+            if isinstance(item, Row) or item.split == "train":
+                found.pop(item.source, None)
+    return {row.id: row for row in found.values()}
+
+
 def _dropped(prepared: Prepared) -> list[Reason]:
-    """The reasons of each side; the rarest of too many as one."""
+    """The reasons of each side; the rarest of too many as one. Of very many rows only their places are kept."""
     found = []
     for split in SPLITS:
-        groups: dict[str, list[Dropped]] = {reason: [] for reason in prepared.report["counts"][split]["dropped"]}
-        for item in prepared.dropped:
+        groups: dict[str, list[int]] = {reason: [] for reason in prepared.report["counts"][split]["dropped"]}
+        for place, item in enumerate(prepared.dropped):
             if item.split == split:
-                groups[reason_of(item)].append(item)
+                groups[reason_of(item)].append(place)
         named = len(groups) if len(groups) <= REASONS[split] else REASONS[split] - 1
         for reason in list(groups)[:named]:
             stage, _, detail = reason.partition(": ")
-            items = groups.pop(reason)
-            found.append(Reason("dropped", stage, detail, split, len(items), spread(items)))
-        if rest := [item for items in groups.values() for item in items]:
-            found.append(Reason("dropped", "", "", split, len(rest), spread(rest)))
+            places = groups.pop(reason)
+            examples = [prepared.dropped[place] for place in spread(places)]
+            found.append(Reason("dropped", stage, detail, split, len(places), examples))
+        if rest := [place for places in groups.values() for place in places]:
+            found.append(Reason("dropped", "", "", split, len(rest), [prepared.dropped[one] for one in spread(rest)]))
     return found
 
 
 def _repaired(prepared: Prepared) -> list[Reason]:
     """The stages that mended; of each row the first field."""
-    rows: dict[str, dict[str, Repair]] = {stage: {} for stage in prepared.report["repairs"]}
-    for repair in prepared.repairs:
-        rows[repair.stage].setdefault(repair.source, repair)
-    return [Reason("repair", stage, "", "train", len(one), spread(list(one.values()))) for stage, one in rows.items()]
+    rows: dict[str, dict[str, int]] = {stage: {} for stage in prepared.report["repairs"]}
+    for place, repair in enumerate(prepared.repairs):
+        rows[repair.stage].setdefault(repair.source, place)
+    return [
+        Reason("repair", stage, "", "train", len(one), [prepared.repairs[at] for at in spread(list(one.values()))])
+        for stage, one in rows.items()
+    ]
 
 
 def _doubted(prepared: Prepared, waiting: Mapping[str, Row]) -> list[Reason]:
@@ -245,14 +258,14 @@ def _doubted(prepared: Prepared, waiting: Mapping[str, Row]) -> list[Reason]:
     return found
 
 
-def _clusters(dropped: Iterable[Dropped]) -> tuple[list[Cluster], int]:
+def _clusters(dropped: Sequence[Dropped]) -> tuple[list[Cluster], int]:
     """The largest clusters of near duplicates, and how many there are."""
-    found: dict[str, list[Dropped]] = defaultdict(list)
-    for item in dropped:
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, item in enumerate(dropped):
         if item.stage == "near_duplicates":
-            found[item.twin].append(item)
-    ranked = sorted(found.items(), key=lambda pair: -len(pair[1]))
-    return [Cluster(kept, twins) for kept, twins in ranked[:CLUSTERS]], len(found)
+            found[item.twin].append(place)
+    ranked = sorted(found.items(), key=lambda pair: -len(pair[1]))[:CLUSTERS]
+    return [Cluster(kept, [dropped[place] for place in places]) for kept, places in ranked], len(found)
 
 
 def _contents(prepared: Prepared, wanted: set[str]) -> dict[str, Content]:
