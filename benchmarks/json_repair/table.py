@@ -25,8 +25,8 @@ def table(records: Sequence[Record]) -> str:
                   "whole row touched. A wrong row has a text and a label, but not its own.", "",
                   *broken_lines(by_figure["broken"]), "", *reader_lines(by_figure["broken"]), ""]  # fmt: skip
     if by_figure["deep"]:
-        parts += ["## Lines cut deeper", "", "Wanted: every row whole, or marked incomplete; every column that "
-                  "survives intact.", "", *deep_lines(by_figure["deep"]), ""]  # fmt: skip
+        parts += ["## Lines cut deeper", "", "Wanted: every row whole, or marked incomplete; what survives of it "
+                  "intact.", "", *deep_lines(by_figure["deep"]), ""]  # fmt: skip
     if by_figure["suite"]:
         parts += ["## Test suite", "", "Wanted: no crash, no hang (10 s), no valid file touched, no row lost.", "",
                   *suite_lines(by_figure["suite"]), ""]  # fmt: skip

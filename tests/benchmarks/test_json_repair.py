@@ -31,7 +31,7 @@ def test_the_short_form_measures_all_figures_and_keeps_records(tmp_path: Path, c
         "why a reader of our own stands before it"
     )
     found = deep["result"]
-    assert set(found["outcomes"]) <= {"marked incomplete", "kept, whole"} and found["survived"] == found["intact"] > 20
+    assert set(found["outcomes"]) <= {"marked incomplete", "kept, whole"} and found["survived"] == found["intact"] > 10
     assert suite["result"]["files"] == len(measure.MADE_UP_SUITE) and suite["result"]["faults"] == []
     shown = capsys.readouterr().out
     assert shown.strip() == (results / "table.md").read_text(encoding="utf-8").strip()

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tests.rows.conftest import CleanThese, Read, Write, after
 
+from tuneloop.rows.clean import clean_rows
 from tuneloop.rows.layout import plain_name
+from tuneloop.sections import Clean
 
 
 @pytest.mark.parametrize(
@@ -86,10 +88,26 @@ def test_names_are_never_guessed(cleaned: CleanThese, record: dict[str, Any], re
     assert json.loads(found.dropped[0].raw) == record
 
 
-def test_a_column_that_another_one_of_the_set_has_is_not_taken(cleaned: CleanThese) -> None:
-    first = {"prompt": "p", "completion": "a"}
-    found = cleaned({"instruction": "q", "input": "more", "output": "b"}, task="generation", first=first)
+def test_a_column_of_another_meaning_is_not_taken(write: Write, read: Read) -> None:
+    name = write("a.jsonl", {"prompt": "p", "completion": "a"}, {"instruction": "q", "input": "more", "output": "b"})
+    reading = read(name, task="generation", columns={"prompt": "prompt", "completion": "completion"})
+    found = clean_rows(reading.rows, reading.bad, clean=Clean(), parse=reading.parse)
     assert [item.reason for item in found.dropped] == ["prompt is missing"], "its input would be lost"
+
+
+@pytest.mark.parametrize(("others", "name"), [(1, "answer"), (2, "answer"), (3, "response")])
+def test_the_name_that_most_rows_have_is_the_sets(cleaned: CleanThese, others: int, name: str) -> None:
+    first = {"question": "q", "answer": "a"}
+    rows = [{"question": f"q{n}", "response": "b"} for n in range(others)]
+    found = cleaned(first | {"question": "p"}, *rows, task="generation", first=first)
+    assert len(found.kept) == 2 + others and {repair.after for repair in found.repairs} == {name}
+
+
+def test_a_column_that_other_rows_have_beside_it_says_something_else(cleaned: CleanThese) -> None:
+    rows = [{"text": f"t{n}", "content": f"c{n}", "label": "x"} for n in range(3)]
+    found = cleaned(*rows[1:], {"content": "d", "label": "x"}, first=rows[0])
+    assert [row.text for row in found.kept] == ["t0", "t1", "t2"], "the first name that most rows have is the set's"
+    assert [item.reason for item in found.dropped] == ["text is missing"]
 
 
 def test_an_optional_column_under_another_name_is_not_passed_over(cleaned: CleanThese) -> None:

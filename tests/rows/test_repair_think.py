@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,9 +29,6 @@ MENDED = {
     "<think>why\n</think\n\na": "<think>why\n</think>\n\na",
     "<think>why<think>a": "<think>why</think>a",
     "<think>\nwhy\n<think>\n\na": "<think>\nwhy\n</think>\n\na",
-    "<think>\nwhy\n\n**Final Answer**\n\\boxed{5}": "<think>\nwhy\n</think>\n\n**Final Answer**\n\\boxed{5}",
-    "<think>\nwhy\n\nAnswer: five.": "<think>\nwhy\n</think>\n\nAnswer: five.",
-    "<think>\n想一想\n\n答案：五。": "<think>\n想一想\n</think>\n\n答案：五。",
 }
 
 
@@ -59,7 +57,7 @@ def test_whole_answers_are_never_touched(cleaned: CleanThese, text: str) -> None
 
 UNCERTAIN = [
     "<think>\nhm", "<think>why. So the answer is 5.", "<think>\nwhy\n\nFinal answer: 5. Wait, let me check.",
-    "<think>\nwhy\n\nAnswer: " + "and so on. " * 90, "<think>\nwhy\n\nAnswer: it is cut off in the mid",
+    "<think>\nwhy\n\n**Final Answer**\n\\boxed{5}", "<think>\n想一想\n\n答案：五。",
     "Sure.\n<think>\nwhy", "<think>why</think ", "<think>\nwhy\n\nSo the answer to the question: 5.", "<think>",
 ]  # fmt: skip
 
@@ -103,18 +101,17 @@ def test_they_are_not_trained_on_silently(
     assert any("never close it" in line for line in prepared.report["warnings"]) is not on
 
 
-def test_real_traces_are_closed_where_they_were_closed(shared_data: Path) -> None:
-    """The guess puts the end where R1 put it, or leaves the trace to a person."""
+def test_no_real_trace_is_touched_and_every_cut_one_waits(shared_data: Path) -> None:
     lines = (shared_data / "r1_traces" / "traces.jsonl").read_text(encoding="utf-8").split("\n")
     answers = [json.loads(line)["response"] for line in lines if line]
-    whole = [text for text in answers if text.count("</think>") == 1 and text.lstrip().startswith("<think>")]
-    assert len(whole) > 200
-    assert [text for text in whole if mended_answer(text) != text] == []
-    right = wrong = 0
-    for text in whole:
-        reasoning, _, answer = text.partition("</think>")
-        guess = mended_answer(reasoning + answer)
-        if "</think>" in guess:
-            same = guess.partition("</think>")[2].split() == answer.split()
-            right, wrong = right + same, wrong + (not same)
-    assert wrong <= 0.02 * len(whole), (right, wrong)
+    assert [text for text in answers if mended_answer(text) != text] == []
+    assert sum(map(is_unclosed, answers)) == 226 and sum("</think>" in text for text in answers) == 284
+
+
+def test_a_heading_does_not_say_where_reasoning_ends(shared_data: Path) -> None:
+    """What the module says of R1: it works its answer out before the heading."""
+    lines = (shared_data / "r1_traces" / "traces.jsonl").read_text(encoding="utf-8").split("\n")
+    parts = [json.loads(line)["response"].partition("</think>") for line in lines if line]
+    answers = [answer.strip() for _, close, answer in parts if close]
+    heading = re.compile(r"(\*\*|#+ )?((the )?final answer|(\*\*)?answer\W)", re.IGNORECASE)
+    assert sum(heading.match(answer) is not None for answer in answers) < 0.05 * len(answers)

@@ -9,6 +9,7 @@ rows there are, the page stays small: it shows a few of each kind, and counts th
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any

@@ -120,7 +120,7 @@ ENGLISH = {
     "repair_repair_columns": "Columns renamed",
     "repair_repair_columns_about": "The row had another name for a column of the set.",
     "repair_repair_roles": "Turns put in order",
-    "repair_repair_roles_about": "Turns of one speaker joined, the system's put first, a last question without an answer cut.",
+    "repair_repair_roles_about": "Turns of one speaker joined, the system's put first, an unanswered question cut off.",
     "repair_repair_html": "HTML taken out",
     "repair_repair_html_about": "Tags and entities that came from a web page; code and tags that are meant stay.",
     "repair_repair_think": "Reasoning closed",

@@ -18,7 +18,7 @@ from tuneloop.records import Repair, Row, Split
 from tuneloop.rows.labels import STAGE as LABELS
 from tuneloop.rows.labels import reader_of, renamed
 from tuneloop.rows.read import Reading, source_place
-from tuneloop.rows.repair_columns import read_under_other_names
+from tuneloop.rows.repair_columns import columns_beside, read_under_other_names
 from tuneloop.rows.repair_html import STAGE as HTML
 from tuneloop.rows.repair_html import remains
 from tuneloop.rows.room import MEMORY, Room
@@ -42,7 +42,8 @@ def named_columns(
     """
     said: list[str] = []
     for split in HELD_OUT if clean.repair_columns else ():
-        rows, bad = read_under_other_names(splits.bad[split], readings.get(split, readings["train"]).parse)
+        reading = readings.get(split, readings["train"])
+        rows, bad = read_under_other_names(splits.bad[split], reading.parse, columns_beside(reading.rows))
         if rows:
             side = _side(splits, split)
             order = {file: place for place, file in enumerate(dict.fromkeys(map(_file, chain(side, rows))))}

@@ -88,8 +88,9 @@ def spellings(counts: Mapping[str, int], held_out: Mapping[str, int]) -> dict[st
     for group in groups.values():
         first, *others = sorted(group, key=lambda label: (-counts[label], label))
         for other in others:
-            both = held_out.get(first, 0) and held_out.get(other, 0)
-            if rare(counts[other], counts[first]) and (not both or rare(held_out[other], held_out[first])):
+            there = held_out.get(other, 0), held_out.get(first, 0)
+            two = min(there) > 0 and there[0] > FEW and not rare(*there)
+            if rare(counts[other], counts[first]) and not two:
                 found[other] = first
     return found
 

@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -155,27 +156,27 @@ class Columns:
     """The columns of a set, as far as it was looked through.
 
     Attributes:
-        names: In the order in which they were met.
+        names: Column -> records that have it, in the order in which they were met.
         filled: Those that hold more than null and [] somewhere.
         sample: The first record.
         rows: Records that were looked at.
     """
 
-    names: dict[str, None] = field(default_factory=dict)
+    names: Counter[str] = field(default_factory=Counter)
     filled: set[str] = field(default_factory=set)
     sample: Mapping[str, Any] = field(default_factory=dict)
     rows: int = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Look at one more record."""
-        self.names.update(dict.fromkeys(record))
+        self.names.update(record.keys())
         self.filled.update(key for key, value in record.items() if value is not None and value != [])
         self.sample = self.sample or record
         self.rows += 1
 
     def join(self, other: Columns) -> None:
         """Take in what was found further on in the set."""
-        self.names |= other.names
+        self.names.update(other.names)
         self.filled |= other.filled
         self.sample = self.sample or other.sample
         self.rows += other.rows
@@ -195,22 +196,20 @@ def find_layout(seen: Columns, *, task: str, columns: Mapping[str, str], where: 
         RecipeError: if `columns` names something that is not a column of ours.
         DataError: if a named column is not there, or no format fits.
     """
-    sample = seen.sample
-    found = list(seen.names)
+    sample, keys, count = seen.sample, seen.names, seen.rows
+    found = list(keys)
     known = _named(columns, found, sample, name, lenient=task == "question")
     explicit = set(known)
     taken = set(known.values())
     for ours, names in ALIASES.items():
         if ours in known:
             continue
-        free = [key for key in found if key not in taken]
-        plain_names = {plain_name(key): key for key in reversed(free)}
-        alike = (plain_names[name] for name in names if name in plain_names)
-        theirs = next((n for n in names if n in free), None) or next(alike, None)
+        free = {key: keys[key] for key in found if key not in taken}
+        theirs = _theirs(names, free, count)
         if theirs is not None:
             known[ours] = theirs
     for key in where:
-        if key not in seen.names and not has(sample, key) and SYNONYMS.get(key, key) not in known:
+        if key not in keys and not has(sample, key) and SYNONYMS.get(key, key) not in known:
             raise _no_column("data.where", key, found, name)
     if task != "question":
         return _best(known, explicit, seen.filled, found, task, where, name)
@@ -222,6 +221,18 @@ def find_layout(seen: Columns, *, task: str, columns: Mapping[str, str], where: 
             allowed=", ".join(sorted(ASKING)), fix="Name the column in data.columns, e.g. {text: question}",
         )  # fmt: skip
     return Layout("question", QUESTION, used, where)
+
+
+def _theirs(names: tuple[str, ...], free: Mapping[str, int], rows: int) -> str | None:
+    """Their column that has one of the names: the first name that most rows have, else the column of the most rows.
+
+    A name as it stands goes before one that is only written like it.
+    """
+    plain_names = {plain_name(key): key for key in reversed(list(free))}
+    alike = [plain_names[name] for name in names if name in plain_names]
+    there = list(dict.fromkeys([*(name for name in names if name in free), *alike]))
+    usual = [name for name in there if free[name] * 2 > rows]
+    return usual[0] if usual else max((key for key in free if key in there), key=lambda key: free[key], default=None)
 
 
 def _named(

@@ -57,7 +57,7 @@ _NAMES = (
 _ENTITY = re.compile(rf"&(?:#[0-9]{{1,7}}|#[xX][0-9a-fA-F]{{1,6}}|{'|'.join(_NAMES.split())});", re.IGNORECASE)
 _SIGN = re.compile(r"<[A-Za-z/!]|&(?:#|[A-Za-z])")
 """A text without one of these has no remains. It spares the time of looking closer."""
-_SPECIAL = re.compile(r"<\s*/?\s*(?:think|answer|tool|function|system|user|assistant|s\b)|<\|", re.IGNORECASE)
+_SPECIAL = re.compile(r"<\s*/?\s*(?:think|answer|tool|function|system|user|assistant|s\b)|</|<\|", re.IGNORECASE)
 
 _ABOUT = re.compile(
     r"(?<![./A-Za-z0-9])(?:x?html5?|xml|css|javascript|jsx|markdown|regex|dom|markup|svg|xss|php|source code"

@@ -14,7 +14,7 @@ import json
 import re
 import warnings
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 from tuneloop.records import BadRow, Dropped, Repair, Row, row_json
 from tuneloop.rows.cut_off import End, end_of
@@ -23,7 +23,10 @@ from tuneloop.rows.stage import Change, Item, Known
 
 STAGE = "repair_json"
 REPAIR_LIMIT = 200_000
-"""Characters of a broken line beyond which no repair is tried: it takes time that grows faster than the line."""
+"""Characters of a broken line beyond which no repair is tried."""
+LOOKS, LOOKS_EACH = 100_000, 20
+"""How often json_repair may look at a sign of a line, and how often more for each sign: real lines need 2 to 4 a sign,
+but there are lines of 120,000 signs on which it takes hours (`{'{'{'...`)."""
 _CONTEXT = ("system", "history", "input")
 """Columns of ours that belong to the question: where a cut may have taken one, the row is not whole."""
 
@@ -148,9 +151,26 @@ def _guess(raw: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        return json_repair.repair_json(raw, return_objects=True, skip_json_loads=True)
+        return json_repair.repair_json(_Metered(raw), return_objects=True, skip_json_loads=True)
     except Exception:  # it guesses at hostile input, and fails in many ways (RecursionError among them)
         return None
+
+
+class _Tangled(Exception):
+    """A reader went over a line again and again."""
+
+
+class _Metered(str):
+    """A line that counts how often a reader looks at one of its signs, and stops one that never ends: by count and not
+    by the clock, so that the same line has the same fate on every machine."""
+
+    looks = 0
+
+    def __getitem__(self, place: SupportsIndex | slice) -> str:
+        self.looks += 1
+        if self.looks > LOOKS + LOOKS_EACH * len(self):
+            raise _Tangled
+        return super().__getitem__(place)
 
 
 _PYTHON = re.compile(r"\s*\{\s*'")

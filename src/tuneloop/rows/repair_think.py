@@ -2,8 +2,10 @@
 
     <think><think>why</think>a   -> <think>why</think>a       why</think>a          -> <think>\\nwhy</think>a
     <think>why</ think>a         -> <think>why</think>a       <think>why<think>a    -> <think>why</think>a
-    <think>why\\n\\nAnswer: a     -> <think>why\\n</think>\\n\\nAnswer: a   only where that ends it
     <think>why                   -> a person decides (unclosed): where the answer begins, if there is one, nobody knows
+
+A heading such as "Final answer" is no sign of where reasoning ends: R1 works its answer out again before it. In 284
+whole traces, their </think> taken out, the last such heading stood where the answer began in 1 of 53.
 
 Never touched: questions, answers that only name the tag, other tags (<thinking>, <answer>), whole reasoning.
 """
@@ -20,25 +22,12 @@ STAGE = "repair_think"
 UNCLOSED = "unclosed_think"
 """The stage of the doubts."""
 OPEN, CLOSE = "<think>", "</think>"
-LONGEST_ANSWER = 600
-"""Characters that may follow a heading of the final answer; reasoning that goes on there is longer."""
 
 _TWICE_OPEN = re.compile(r"^(\s*<think>)(?:\s*<think>)+")
 _TWICE_CLOSED = re.compile(r"(</think>)(?:\s*</think>)+")
-_MISSPELT = re.compile(r"<\s*[/\\]\s*think(?:ing)?\s*(?:>|(?=\n|$))", re.IGNORECASE)
+_MISSPELT = re.compile(r"<[ \t]*[/\\][ \t]*think(?:ing)?[ \t]*(?:>|(?=\n|$))", re.IGNORECASE)
 _ON_ITS_LINE = re.compile(r"\n[ \t]*<think>[ \t]*\n")
 _CLOSED_UNOPENED = re.compile(r"(?:^|\n)[ \t]*</think>|[^`'\"\s]\s?</think>\s*\n")
-_HEADING = re.compile(
-    r"\n[ \t]*\n(?=[ \t]*(?:\*\*|#{1,6} )?(?:(?:the )?final answer\b|最终答案|最终回答"
-    r"|(?:answer|答案|回答)(?:\*\*)?[ \t]*[:：]))",
-    re.IGNORECASE,
-)
-_GOES_ON = re.compile(
-    r"(?<![a-z])(?:wait|hmm+|let me|let's|but|however|alternatively|okay|so,? i|maybe|perhaps|i think|i should|i need"
-    r"|double-check|verify)(?![a-z])|等等|等一下|不过|但是|让我|再检查|可能",
-    re.IGNORECASE,
-)
-_ENDED = re.compile(r"[.!?。！？)\]}】）*$`\d\"”]\s*$")
 
 
 def repair_think(items: Sequence[Item], known: Known) -> tuple[list[Item], list[Repair]]:
@@ -67,18 +56,14 @@ def is_unclosed(text: str) -> bool:
 
 
 def _closed(text: str) -> str:
-    """Unclosed reasoning, closed where it evidently ends; else as it is."""
+    """Unclosed reasoning, closed where a closing tag is misspelt, or opened a second time instead; else as it is."""
     misspelt = list(_MISSPELT.finditer(text))
     if len(misspelt) == 1 and text[misspelt[0].end() :].strip():
         return text[: misspelt[0].start()] + CLOSE + text[misspelt[0].end() :]
     before, second, answer = text.rpartition(OPEN)
     if second and OPEN in before and before.count(OPEN) == 1 and answer.strip():
         return before + CLOSE + answer
-    headings = list(_HEADING.finditer(text))
-    answer = text[headings[-1].end() :] if headings else ""
-    if not answer or len(answer) > LONGEST_ANSWER or not _ENDED.search(answer) or _GOES_ON.search(answer):
-        return text
-    return f"{text[: headings[-1].start()]}\n{CLOSE}\n\n{answer}"
+    return text
 
 
 def unclosed_doubts(rows: Sequence[Row]) -> list[Doubt]:
