@@ -173,6 +173,8 @@ def test_a_doubled_apostrophe_is_not_lost(cleaned: CleanThese) -> None:
         (r'{"text": "what is \alpha here", "label": "x"}', r"what is \alpha here"),
         (r'{"text": "\sqrt{\Delta}", "label": "x"}', r"\sqrt{\Delta}"),
         (r'{"text": "match \d+ here", "label": "x"}', r"match \d+ here"),
+        (r'{"text": "is it \in my account", "label": "x"}', "is it in my account"),
+        (r'{"text": "\sum_{i} i", "label": "x"}', r"\sum_{i} i"),
         (r'{"text": "open C:\docs now", "label": "x"}', r"open C:\docs now"),
     ],
 )

@@ -196,11 +196,12 @@ def _python_dict(raw: str) -> dict[str, Any] | None:
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _KNOWN_ESCAPES = "\"'\\/bfnrtu"
 _LATEX = re.compile(
-    r"\\(?:alpha|gamma|delta|epsilon|lambda|mu|pi|sigma|phi|psi|omega|Gamma|Delta|Sigma|Omega|sum|int|prod|sqrt|cdot"
-    r"|ldots|dots|left|right|le|leq|ge|geq|pm|infty|in|cup|cap|subset|mathbb|mathrm|mathbf|overline|hat|vec|angle"
-    r"|log|ln|sin|cos|lim|approx|equiv|dfrac|cfrac|circ|degree|quad|boxed|section|item|cite|emph|label|usepackage)"
-    r"(?![A-Za-z])|\\[dwsDWS](?=[+*?{)\]])"
+    r"\\(?:alpha|gamma|delta|epsilon|lambda|sigma|phi|psi|omega|Gamma|Delta|Sigma|Omega|sqrt|cdot|ldots|leq|geq|infty"
+    r"|mathbb|mathrm|mathbf|overline|approx|equiv|dfrac|cfrac|circ|quad|boxed|usepackage)(?![A-Za-z])"
+    r"|\\(?:mu|pi|sum|int|prod|dots|left|right|le|ge|pm|in|cup|cap|subset|hat|vec|angle|log|ln|sin|cos|lim|section|item"
+    r"|cite|emph|label)(?=[{_^(\[|])|\\[dwsDWS](?=[+*?{)\]])"
 )
+"""Commands that are no words, and those that are, in front of what only a command takes."""
 _DRIVE = re.compile(r"(?<![A-Za-z])[A-Za-z]:(?:[\\/][^\"]*)?$")
 
 
