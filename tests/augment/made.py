@@ -85,9 +85,11 @@ def listening() -> Iterator[Fake]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         fake.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        yield fake
-        server.shutdown()
-        thread.join()
+        try:
+            yield fake
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def make_masked(folder: Path, sentences: Sequence[str], kinds: Sequence[Sequence[str]]) -> Path:

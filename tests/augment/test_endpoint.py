@@ -297,7 +297,7 @@ def test_ctrl_c_waits_for_no_other_try_and_keeps_what_is_under_way(teacher: Fake
 
     def answer(body: dict, number: int) -> tuple:
         if body["messages"][1]["content"] == "busy":
-            return 503, "", {"Retry-After": "60"}
+            return 503, "", {"Retry-After": "10"}
         under_way.set()
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3)

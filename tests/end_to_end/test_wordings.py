@@ -183,6 +183,19 @@ def test_only_what_is_new_is_asked_after_a_change_of_rows(intents: Path, model: 
     assert len(teacher.asked) == 73 and len(variants(intents)) == 73
 
 
+def test_rows_that_are_cleaned_again_take_their_wordings_out_of_the_manifest(
+    intents: Path, model: Models, teacher: Fake
+):
+    write(intents, model("llama"), teacher)
+    trained(intents)
+    write_jsonl(intents / "train.jsonl", intent_rows(PLACES[:7]))
+    done = tuneloop("clean", "recipe.yaml", "--overwrite", folder=intents)
+    assert done.status == 0, done.err
+    assert list(manifest(intents)) == ["data"] and not (intents / "runs/r/data/variants.parquet").exists()
+    trained(intents)
+    assert len(teacher.asked) == 72 and len(variants(intents)) == 63
+
+
 def test_more_copies_ask_for_those_alone_and_other_words_of_use_for_none(intents: Path, model: Models, teacher: Fake):
     teacher.answer = lambda body, number: said(f"tell me ({'first' if number <= 72 else 'again'}): {texts(body)}")
     write(intents, model("llama"), teacher)
@@ -234,6 +247,8 @@ def test_a_run_that_is_cut_goes_on_with_the_questions_that_are_left(
     assert done.status == (130 if name == "SIGINT" else -signal.SIGKILL), done.err
     assert "Traceback" not in done.err
     assert 10 <= len(teacher.asked) <= 12
+    left = intents / "runs/r/data/.variants.parquet.0123abcd.tmp"  # or while it was written
+    left.write_bytes(b"half")
     assert name == "SIGKILL" or f"72 questions, 0 answered before; {10 * len(teacher.asked)} tokens asked" in done.err
     assert list(manifest(intents)) == ["data"] and not (intents / "runs/r/data/variants.parquet").exists()
     done = trained(intents)

@@ -16,7 +16,7 @@ from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.records import Doubt, Dropped, Repair, Row
 from tuneloop.report import row_page
-from tuneloop.report.row_examples import difference
+from tuneloop.report.row_examples import difference, merged
 from tuneloop.report.row_page import page_key, rows_page
 from tuneloop.report.row_story import EXAMPLES, REASONS, content_of_dropped, spread, tell_rows
 from tuneloop.report.row_words import ROW_WORDS
@@ -128,6 +128,24 @@ def test_the_funnel_has_every_count_of_the_report(dirty):
     assert f"{side['kept']} of {side['in']} training rows are kept" in page
 
 
+def test_one_row_of_many_is_never_no_share(dirty):
+    report = json.loads(json.dumps(dirty.report))
+    side = report["counts"]["train"]
+    side["in"], side["kept"] = side["in"] + 10_000, side["kept"] + 10_000
+    page = rows_page(replace(dirty, report=report), asked())
+    assert "&lt; 0.1%" in page and "0.0%" not in page.replace("100.0%", "")
+
+
+def test_answers_are_called_answers(tmp_path):
+    rows = [{"prompt": words(n), "completion": f"so {words(n + 200)}"} for n in range(30)]
+    lines = "".join(json.dumps(row) + "\n" for row in [*rows, rows[0]])
+    (tmp_path / "train.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "held.jsonl").write_text(json.dumps({"prompt": "held", "completion": "out"}), encoding="utf-8")
+    recipe = Recipe.model_validate(asked().model_dump() | {"task": {"type": "generation"}})
+    card = next(text_of(node) for node in body_of(rows_page(prepare_rows(recipe, tmp_path), recipe)).iter("article"))
+    assert card.startswith(f"train.jsonl:31{words(0)}answerso {words(200)}reason")
+
+
 def test_a_dropped_row_stands_beside_the_row_that_it_repeats(tmp_path):
     text = "Where can I see the list of all payments that I made with my card in the last month"
     twin = {"text": f"{text}?", "label": "a"}
@@ -142,7 +160,8 @@ def test_a_dropped_row_stands_beside_the_row_that_it_repeats(tmp_path):
     assert any("stands in test" in card and "held.jsonl:1 held out a" in card for card in cards)
     cluster = next(node for node in body.iter("ul") if node.get("class") == "twins")
     kept, dropped = cluster
-    assert text_of(kept).startswith(f"kept{text}?") and re.match(rf"0\.9\d{text} train\.jsonl:31", text_of(dropped))
+    assert text_of(kept).startswith(f"kept{text}?") and [node.text for node in dropped.iter("del")] == ["?"]
+    assert re.match(rf"0\.9\d{text}\? train\.jsonl:31", text_of(dropped))
 
 
 def test_what_waits_shows_label_suggestion_score_and_reason(shipped):
@@ -183,6 +202,9 @@ def test_a_difference_takes_nothing_away(before, after):
     unmarked = [re.sub(r"<(del|ins)>.*?</\1>", "", str(one)) for one in (old, new)]
     assert unmarked[0] == unmarked[1]
     assert (before == after) == (not list(trees[0]) and not list(trees[1]))
+    both = str(merged(before, after))
+    for taken, text in (("ins", before), ("del", after)):
+        assert text_of(body_of(f"<body>{re.sub(f'<{taken}>.*?</{taken}>', '', both)}</body>")) == text
 
 
 def test_a_difference_is_of_words_and_single_chinese_characters():

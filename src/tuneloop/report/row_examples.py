@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tuneloop.records import Doubt, Dropped, Repair
 from tuneloop.report.html import Child, Html, folded, join, tag
@@ -70,7 +70,8 @@ def _card(story: RowStory, item: Item, detail: str) -> Html:
     if isinstance(item, Repair):
         return _repair(story, item)
     content = story.content(item)
-    facts: list[Fact] = [(story.say("row_label"), story.shown(content.label, SHORT))] if content.label else []
+    name = story.say("row_answer" if story.answers else "row_label")
+    facts: list[Fact] = [(name, story.shown(content.label, SHORT))] if content.label else []
     facts += _of_dropped(story, item, detail) if isinstance(item, Dropped) else _of_doubt(story, item)
     style = "raw mono" if isinstance(item, Dropped) and item.stage in AS_READ else "asked"
     return _frame(item.source, tag("p", story.shown(content.text), class_=style), facts)
@@ -101,7 +102,7 @@ def _of_doubt(story: RowStory, doubt: Doubt) -> list[Fact]:
 
 def _row_beside(story: RowStory, name: str, source: str, content: Content) -> Fact:
     """Another row that an example names: its place, its text and its label."""
-    label = tag("em", story.shown(content.label, 60)) if content.label else None
+    label = tag("em", story.shown(content.label, 60)) if content.label and not story.answers else None
     where = tag("span", place(source), class_="where")
     return story.say(name), join(where, " ", story.shown(content.text, SHORT), " ", label)
 
@@ -135,14 +136,29 @@ def difference(before: str, after: str) -> tuple[Html, Html]:
         before: Short: the time grows with the square of it.
         after: The same.
     """
+    parts = list(_parts(before, after))
+    old = (one if same or not one else tag("del", one) for same, one, _ in parts)
+    return join(*old), join(*(other if same or not other else tag("ins", other) for same, _, other in parts))
+
+
+def merged(before: str, after: str) -> Html:
+    """Two texts as one, marked as in `difference`.
+
+    Args:
+        before: Short: the time grows with the square of it.
+        after: The same.
+    """
+    shown: list[Child] = []
+    for same, one, other in _parts(before, after):
+        shown += [one] if same else [tag("del", one) if one else None, tag("ins", other) if other else None]
+    return join(*shown)
+
+
+def _parts(before: str, after: str) -> Iterator[tuple[bool, str, str]]:
+    """(whether the same stands in both, what the first has, what the second has), in order; words stay whole."""
     left, right = _TOKEN.findall(before), _TOKEN.findall(after)
-    old: list[Child] = []
-    new: list[Child] = []
     for kind, *ends in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        gone, come = "".join(left[ends[0] : ends[1]]), "".join(right[ends[2] : ends[3]])
-        old.append(gone if kind == "equal" or not gone else tag("del", gone))
-        new.append(come if kind == "equal" or not come else tag("ins", come))
-    return join(*old), join(*new)
+        yield kind == "equal", "".join(left[ends[0] : ends[1]]), "".join(right[ends[2] : ends[3]])
 
 
 def _window(before: str, after: str) -> tuple[str, str]:
@@ -177,13 +193,13 @@ def _cluster(story: RowStory, cluster: Cluster) -> Html:
     base = story.plain(kept.text)
     lines = [_line(story.say("cluster_kept"), cluster.kept, join(story.shown(kept.text, TEXT)), "kept")]
     for twin in cluster.twins[:MEMBERS]:
-        _, text = difference(*_window(base, story.plain(story.content(twin).text)))
+        text = merged(*_window(base, story.plain(story.content(twin).text)))
         jaccard = _JACCARD.search(twin.reason)
         lines.append(_line(jaccard[1] if jaccard else "", twin.source, text, ""))
     more = len(cluster.twins) - MEMBERS
     lines += [tag("li", story.say("cluster_more", n=f"{more:,}"), class_="dim")] if more > 0 else []
     head = tag("h3", story.say("cluster_size", n=f"{len(cluster.twins) + 1:,}"))
-    label = tag("span", story.shown(kept.label, 60), class_="chip") if kept.label else None
+    label = tag("span", story.shown(kept.label, 60), class_="chip") if kept.label and not story.answers else None
     return tag("article", head, label, tag("ul", *lines, class_="twins"), class_="sample")
 
 

@@ -123,7 +123,7 @@ def _funnel(story: RowStory, split: str, side: Mapping[str, Any]) -> Html:
     def line(name: Child, count: int, style: str, ends: tuple[int, int], hover: str = "") -> None:
         bar = flow_bar(ends[0] / came, ends[1] / came, style)
         shown = tag("span", name, class_="bar-name", title=shortened(hover, SHORT) or None)
-        value = tag("span", f"{count:,}", tag("small", f" {count / came:.1%}"), class_="bar-value")
+        value = tag("span", f"{count:,}", tag("small", f" {_share(count, came)}"), class_="bar-value")
         lines.append(tag("div", shown, bar, value, class_="bar-line"))
 
     line(story.say("funnel_in"), side["in"], "c-untuned", (0, side["in"]))
@@ -150,6 +150,11 @@ def _named(story: RowStory, reason: Reason) -> Html:
     return join(story.title(reason), tag("small", f" {shortened(reason.detail, SHORT)}") if reason.detail else None)
 
 
+def _share(count: int, of: int) -> str:
+    """A share that is never rounded to nothing."""
+    return "< 0.1%" if 0 < count / of < 0.0005 else f"{count / of:.1%}"
+
+
 def reason_section(story: RowStory) -> Html:
     """Every reason, what it means, how many rows, and the way to its examples."""
     lines: list[list[Child]] = []
@@ -161,7 +166,7 @@ def reason_section(story: RowStory) -> Html:
         lines.append([
             tag("a", _named(story, reason), href=f"#{anchor(story, reason)}"),
             join(tag("i", class_=f"key {style}"), what), story.meaning(reason),
-            f"{reason.count:,}", f"{reason.count / came:.1%}",
+            f"{reason.count:,}", _share(reason.count, came),
         ])  # fmt: skip
     heads = [story.say(key) for key in ("reason_of_rows", "reason_what", "reason_means", "count", "share")]
     body = table(heads, lines, "reasons") if lines else None

@@ -113,6 +113,11 @@ class RowStory:
         """The data report."""
         return self.prepared.report
 
+    @property
+    def answers(self) -> bool:
+        """Whether a row's label is an answer in free words."""
+        return self.recipe.task.type == "generation"
+
     def say(self, key: str, **values: object) -> str:
         """The page's words for `key`, filled in."""
         words = ROW_WORDS[self.language]

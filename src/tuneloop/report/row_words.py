@@ -50,6 +50,7 @@ ENGLISH = {
     "before": "before",
     "after": "after",
     "row_label": "label",
+    "row_answer": "answer",
     "row_suggestion": "suggested",
     "row_score": "score",
     "row_reason": "reason",
@@ -66,7 +67,10 @@ ENGLISH = {
     "noise_line": "to review below {line}",
     # Near duplicates
     "clusters_title": "Near duplicates",
-    "clusters_note": "{n} groups, of which the largest stand here. The best row is kept; what differs is underlined.",
+    "clusters_note": (
+        "{n} groups, of which the largest stand here. The best row is kept. Struck through is what only that row says,"
+        " underlined what only the other one does."
+    ),
     "cluster_size": "{n} rows that say nearly the same",
     "cluster_kept": "kept",
     "cluster_more": "{n} more",
@@ -190,6 +194,7 @@ CHINESE = {
     "before": "修复前",
     "after": "修复后",
     "row_label": "标签",
+    "row_answer": "答案",
     "row_suggestion": "建议",
     "row_score": "得分",
     "row_reason": "原因",
@@ -204,7 +209,10 @@ CHINESE = {
     "noise_axis": "噪声分",
     "noise_line": "低于 {line} 待审核",
     "clusters_title": "近似重复",
-    "clusters_note": "共 {n} 组，这里列出最大的几组。每组保留最好的一条；其余各条中不同之处加下划线。",
+    "clusters_note": (
+        "共 {n} 组，这里列出最大的几组。每组保留最好的一条。"
+        "删除线表示只有保留的那条才有的内容，下划线表示只有另一条才有的内容。"
+    ),
     "cluster_size": "{n} 条内容几乎相同",
     "cluster_kept": "保留",
     "cluster_more": "另外 {n} 条",
