@@ -67,6 +67,17 @@ def test_labels_that_are_both_frequent_in_the_test_rows_stay_two(prepared: Calla
     assert "Order_Late" not in found.labels
 
 
+def test_a_label_that_looks_like_a_slip_waits_for_a_person(prepared: Callable[..., Prepared]) -> None:
+    train = [{"text": f"more {n}", "label": "refund_status"} for n in range(10)]
+    train.append({"text": "x", "label": "refund_statsu"})
+    test = [{"text": "one", "label": "refund_status"}]
+    found = prepared(train, test)
+    assert found.report["doubts"] == {"repair_labels": 1} and found.labels == ["order_late", "refund_status"]
+    (doubt,) = found.doubts
+    assert (doubt.source, doubt.suggestion) == ("a.jsonl:31", "refund_status")
+    assert prepared(train, test, repair_labels=False).report["doubts"] == {}
+
+
 def test_a_column_under_another_name_is_read(prepared: Callable[..., Prepared]) -> None:
     test = [
         {"text": "one", "label": LABELS[0]},

@@ -122,6 +122,9 @@ def test_a_cut_may_have_taken_a_part_of_the_question(cleaned: CleanThese) -> Non
     first = {"instruction": "q", "output": "a", "input": "more"}
     found = cleaned('{"instruction": "p", "output": "b"', task="generation", first=first)
     assert [item.reason for item in found.dropped] == ["incomplete: cut off behind 'output'"]
+    asked = {"prompt": "q", "label": "x", "system": "s"}
+    found = cleaned('{"prompt": "p", "label": "x', first=asked)
+    assert [item.reason for item in found.dropped] == ["incomplete: cut off in 'label'; whole: prompt"]
     found = cleaned('{"instruction": "p", "input": "", "output": "b"', task="generation", first=first)
     assert found.kept[1].answer == "b"
 

@@ -46,7 +46,7 @@ def test_turns_are_put_in_order(cleaned: CleanThese, roles: str, after: str) -> 
 
 @pytest.mark.parametrize(
     "roles",
-    ["ua", "sua", "uaua", "aua", "saua", "suasua", "ssua", "utua", "uatta", "uaata", "usata"],
+    ["ua", "sua", "uaua", "aua", "saua", "suasua", "ssua", "usasa", "utua", "uatta", "uaata", "usata"],
 )
 def test_what_stands_in_order_or_has_an_order_of_its_own_is_kept(cleaned: CleanThese, roles: str) -> None:
     found = cleaned({"messages": turns(roles)}, task="generation", first=FIRST)
