@@ -84,7 +84,7 @@ def test_the_file_structure_names_all_that_is_there(name: str):
     assert named == there
 
 
-@pytest.mark.parametrize("name", [*READMES, "CONTRIBUTING.md", "docs/decisions.md"])
+@pytest.mark.parametrize("name", [*READMES, "CONTRIBUTING.md", "docs/decisions.md", "docs/rows.md"])
 def test_links_lead_somewhere(name: str):
     links = re.findall(r"\]\(((?!http)[^)#]+)\)", text_of(name))
     assert links or name in ("CONTRIBUTING.md", "docs/decisions.md")

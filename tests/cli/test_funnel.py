@@ -48,7 +48,7 @@ def plain(text: str) -> list[str]:
 def test_every_number_stands_in_80_columns(terminal: bool):
     lines = plain(printed(REPORT, terminal=terminal))
     assert max(map(len, lines)) <= 80
-    figures = [found for line in lines if (found := re.match(r"(\S+| +\S.*?) +([\d,]+)(?: |$)", line))]
+    figures = [found for line in lines if (found := re.match(r"(\S+| {2}\S.*?) +([\d,]+)(?: |$)", line))]
     told = [(found[1].strip(), found[2]) for found in figures]
     whole = [
         ("train", "12,345"), ("repaired", "31"), ("- near_duplicates", "6,000"), ("- exact_duplicates", "24"),
@@ -84,8 +84,14 @@ def test_many_reasons_are_counted():
 
 
 def test_what_a_user_wrote_is_no_markup():
-    side = {"in": 2, "repaired": 0, "dropped": {"read: [red]x[/red] is missing": 1}, "kept": 1, "to review": 0}
-    assert "[red]x[/red] is missing" in printed({"counts": {"train": side}, "repairs": {}}, terminal=True)
+    side = {
+        "in": 2,
+        "repaired": 0,
+        "dropped": {"read: [red]x[/red]\x1b]0;\x07 is missing": 1},
+        "kept": 1,
+        "to review": 0,
+    }
+    assert "[red]x[/red]�]0;� is missing" in printed({"counts": {"train": side}, "repairs": {}}, terminal=True)
 
 
 def test_a_report_that_does_not_add_up_is_not_printed(tmp_path, monkeypatch: pytest.MonkeyPatch):

@@ -146,6 +146,8 @@ def test_another_name_keeps_both(copied: Copied):
     before = files_of(folder / "runs/r")
     done = tuneloop("train", "recipe.yaml", "--set", "name=r-2", "--set", "seed=5", folder=folder)
     assert (done.status, done.out) == (0, "runs/r-2/model\n")
+    assert re.search(r"^rows: \d+ to train on came in: 0 repaired, 0 dropped, 0 to review, \d+ kept$", done.err, re.M)
+    assert "rows: each reason with examples: runs/r-2/data/report.html" in done.err.splitlines()
     assert files_of(folder / "runs/r") == before
 
 

@@ -124,6 +124,11 @@ def test_the_funnel_has_every_count_of_the_report(dirty):
     side = dirty.report["counts"]["train"]
     told = [int(text_of(node).split()[0]) for node in train.iter("span") if node.get("class") == "bar-value"]
     assert told == [side["in"], side["repaired"], *side["dropped"].values(), side["kept"]]
+    bars = [list(node.iter("rect"))[1] for node in train.iter("svg")][2:]
+    ends = [(float(bar.get("x")[:-1]), float(bar.get("x")[:-1]) + float(bar.get("width")[:-1])) for bar in bars]
+    assert len(ends) == 5 and ends[0][1] == pytest.approx(100, abs=0.05) and ends[-1][0] == 0
+    assert [after[1] == pytest.approx(before[0], abs=0.4) for before, after in pairwise(ends)] == [True] * 4  # no gap
+    assert ends[-1][1] == pytest.approx(100 * side["kept"] / side["in"], abs=0.05)
     assert [text_of(one).count("1 100.0%") for one in (validation, test)] == [1, 1]  # nothing went: one line
     assert f"{side['kept']} of {side['in']} training rows are kept" in page
 
@@ -149,14 +154,16 @@ def test_answers_are_called_answers(tmp_path):
 def test_a_dropped_row_stands_beside_the_row_that_it_repeats(tmp_path):
     text = "Where can I see the list of all payments that I made with my card in the last month"
     twin = {"text": f"{text}?", "label": "a"}
-    write(tmp_path, *plain_rows(), {"text": text, "label": "a"}, twin, {"text": "HELD  out", "label": "a"})
+    held, copy = {"text": "HELD  out", "label": "a"}, {"text": words(3).upper(), "label": "b"}
+    write(tmp_path, *plain_rows(), {"text": text, "label": "a"}, twin, held, copy)
     prepared = prepare_rows(asked(), tmp_path)
     assert [(item.stage, item.twin) for item in prepared.dropped] == [
-        ("near_duplicates", "train.jsonl:32"), ("leak", "held.jsonl:1")
+        ("exact_duplicates", "train.jsonl:4"), ("near_duplicates", "train.jsonl:32"), ("leak", "held.jsonl:1")
     ]  # fmt: skip
     body = body_of(rows_page(prepared, asked()))
     cards = [text_of(node) for node in body.iter("article")]
     assert any("near duplicate of train.jsonl:32" in card and f"train.jsonl:32 {text}? a" in card for card in cards)
+    assert any("says the same as" in card and f"train.jsonl:4 {words(3)} b" in card for card in cards)
     assert any("stands in test" in card and "held.jsonl:1 held out a" in card for card in cards)
     cluster = next(node for node in body.iter("ul") if node.get("class") == "twins")
     kept, dropped = cluster
@@ -246,7 +253,7 @@ def test_what_users_wrote_is_text_and_is_cut(tmp_path):
     write(tmp_path, *rows)
     (tmp_path / "held.jsonl").write_text(json.dumps({"text": "held out", "label": f"{ATTACK}0"}), encoding="utf-8")
     (tmp_path / "train.jsonl").rename(tmp_path / "<b>'\"&.jsonl")
-    recipe = asked(repair_encoding=True)
+    recipe = asked(near_duplicates=False)  # which takes a minute over such texts
     recipe = recipe.model_copy(
         update={"data": recipe.data.model_copy(update={"train": "<b>'\"&.jsonl", "source": ATTACK})}
     )

@@ -59,9 +59,10 @@ def _line(
     """One line: its name, its rows, and its part of all rows as a bar or in words."""
     beside = Text()
     if bars:
-        beside.append(_bar(count / max(side["in"], 1)) + (" " if note else ""), style)
+        beside.append(_bar(count / max(side["in"], 1)) + ("\n" if note else ""), style)
     beside.append(note, "bright_black")
-    table.add_row(Padding(Text(name, style), (0, 0, 0, 2)), Text(f"{count:,}", style), beside)
+    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in name)  # a column may be called anything
+    table.add_row(Padding(Text(shown, style), (0, 0, 0, 2)), Text(f"{count:,}", style), beside)
 
 
 def _bar(share: float) -> str:
