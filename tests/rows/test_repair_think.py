@@ -44,7 +44,8 @@ def test_tags_are_mended_where_it_is_evident_how_they_stood(cleaned: CleanThese,
 WHOLE = [
     "a", "<think>why</think>a", "<think>\nwhy\n</think>\n\na", "<think>\n\n</think>\n\na", "use the <think> tag",
     "R1 writes <think> and </think> round it", "the `</think>` tag\nends it", "I think so", "<thinking>why</thinking>a",
-    "<answer>5</answer>", "<think>a </think> b </think> c", "<think>is <think> nested?</think>a", "</think>\n\na", "it ends with `</think>\nand goes on",
+    "<answer>5</answer>", "<think>a </think> b </think> c", "<think>is <think> nested?</think>a",
+    "</think>\n\na", "it ends with `</think>\nand goes on",
 ]  # fmt: skip
 
 
