@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 TUNELOOP := $(VENV)/bin/tuneloop
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling bench-json clean
+.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling bench-near bench-noise \
+        bench-json bench-augment bench-effect bench-memory clean
 
 help:
 	@echo "make demo     install, then tune and score the shipped example; ends with runs/customer_service/report.html"
@@ -17,6 +18,11 @@ help:
 	@echo "make bench-labels  label scoring against each label by itself; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-generate  the speed of greedy answers beside transformers' generate, the same way"
 	@echo "make bench-scaling  whether speed and memory stay flat from short to long documents, from few to many rows"
+	@echo "make bench-near  near duplicates: speed, memory and quality beside four peers, with TUNELOOP_DATA"
+	@echo "make bench-noise  whether planted noise and flipped labels are found, with TUNELOOP_DATA"
+	@echo "make bench-augment  what other words do to accuracy and robustness; hours, with TUNELOOP_DATA"
+	@echo "make bench-effect  what dirt costs a tuned model, and what cleaning gives back; hours, with TUNELOOP_DATA"
+	@echo "make bench-memory  whether 2 GB of rows are cleaned within 500 MB, to the same bytes; hours"
 	@echo "make bench-json  whether broken JSON lines come back as the rows that they were; minutes, with TUNELOOP_DATA"
 	@echo "make install  only the environment; the command is then $(TUNELOOP)"
 	@echo "make clean    remove .venv, demo/ and caches (never runs/)"
@@ -57,6 +63,21 @@ bench-generate: install
 
 bench-scaling: install
 	$(VENV)/bin/python -m benchmarks.scaling $(BENCH_ARGS)
+
+bench-near: install
+	$(VENV)/bin/python -m benchmarks.near_duplicates $(BENCH_ARGS)
+
+bench-noise: install
+	$(VENV)/bin/python -m benchmarks.noise $(BENCH_ARGS)
+
+bench-augment: install
+	$(VENV)/bin/python -m benchmarks.augmentation $(BENCH_ARGS)
+
+bench-effect: install
+	$(VENV)/bin/python -m benchmarks.effect $(BENCH_ARGS)
+
+bench-memory: install
+	$(VENV)/bin/python -m benchmarks.bounded_memory $(BENCH_ARGS)
 
 bench-json: install
 	$(VENV)/bin/python -m benchmarks.json_repair $(BENCH_ARGS)

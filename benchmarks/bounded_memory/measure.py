@@ -67,14 +67,13 @@ def watch(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 def idle_mb() -> float:
     """Memory of a process that has loaded the command and does nothing, MB."""
-    process = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        return memory_of(process.pid)
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            return memory_of(process.pid)
+        finally:
+            process.kill()
 
 
 def memory_of(pid: int) -> float:
