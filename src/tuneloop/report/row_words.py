@@ -112,7 +112,7 @@ ENGLISH = {
     "repair_repair_encoding": "Encoding mended",
     "repair_repair_encoding_about": "Text that was read in the wrong encoding, and control characters.",
     "repair_personal_data": "Personal data masked",
-    "repair_personal_data_about": "Found by rule; what was masked is not shown.",
+    "repair_personal_data_about": "Found by rule; of what was masked only the first two signs are shown.",
     # Waiting
     "doubt_near_duplicates": "Contradicting labels",
     "doubt_near_duplicates_about": "Nearly the same text stands under another label.",
@@ -224,7 +224,7 @@ CHINESE = {
     "repair_repair_encoding": "修好的编码",
     "repair_repair_encoding_about": "用错误编码读出的文本，以及控制字符。",
     "repair_personal_data": "遮盖个人信息",
-    "repair_personal_data_about": "按规则找出；被遮盖的内容不在此显示。",
+    "repair_personal_data_about": "按规则找出；被遮盖的内容只显示前两个字符。",
     "doubt_near_duplicates": "标签矛盾",
     "doubt_near_duplicates_about": "几乎相同的文本带有另一个标签。",
     "doubt_personal_data": "遮盖了个人信息",
