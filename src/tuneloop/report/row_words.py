@@ -132,7 +132,7 @@ ENGLISH = {
     "repair_repair_labels": "Labels spelt alike",
     "repair_repair_labels_about": "A rare spelling of a label became its most frequent one.",
     "repair_personal_data": "Personal data masked",
-    "repair_personal_data_about": "Found by rule; what was masked is not shown.",
+    "repair_personal_data_about": "Found by rule; of what was masked only the first two signs are shown.",
     # Waiting
     "doubt_near_duplicates": "Contradicting labels",
     "doubt_near_duplicates_about": "Nearly the same text stands under another label.",
@@ -270,7 +270,7 @@ CHINESE = {
     "repair_repair_labels": "统一的标签写法",
     "repair_repair_labels_about": "少见的写法改成了最常见的写法。",
     "repair_personal_data": "遮盖个人信息",
-    "repair_personal_data_about": "按规则找出；被遮盖的内容不在此显示。",
+    "repair_personal_data_about": "按规则找出；被遮盖的内容只显示前两个字符。",
     "doubt_near_duplicates": "标签矛盾",
     "doubt_near_duplicates_about": "几乎相同的文本带有另一个标签。",
     "doubt_unclosed_think": "没有结束的思考",
