@@ -71,7 +71,7 @@ class Shelf(Sequence[T], Generic[T]):
         self._size += len(line)
         self._ends.append(self._size)
         if len(self._waiting) >= BLOCK:
-            self._flush()
+            self.flush()
 
     def extend(self, items: Iterable[T]) -> None:
         """Put several records behind the last."""
@@ -80,7 +80,7 @@ class Shelf(Sequence[T], Generic[T]):
 
     def adopt(self, path: Path) -> None:
         """Put the records of another shelf's file behind the last, without looking into them."""
-        self._flush()
+        self.flush()
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 _write(self._file, block)
@@ -89,8 +89,10 @@ class Shelf(Sequence[T], Generic[T]):
                 self._size += len(block)
 
     def flush(self) -> None:
-        """Let other processes see what was put here so far."""
-        self._flush()
+        """Let everybody who reads the file see what was put here so far."""
+        if self._waiting:
+            _write(self._file, self._waiting)
+            self._waiting.clear()
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -106,7 +108,7 @@ class Shelf(Sequence[T], Generic[T]):
                 return list(self.between(places.start, places.stop))
             return [self[one] for one in places]
         place = range(len(self))[place]
-        self._flush()
+        self.flush()
         start = self._ends[place - 1] if place else 0
         found: T = decoded(os.pread(self._file, self._ends[place] - start, start))
         return found
@@ -116,7 +118,7 @@ class Shelf(Sequence[T], Generic[T]):
 
     def between(self, first: int, stop: int) -> Iterator[T]:
         """The records from `first` up to `stop`, in order, a block of the file in memory at a time."""
-        self._flush()
+        self.flush()
         while first < stop:
             start = self._ends[first - 1] if first else 0
             last = first
@@ -138,16 +140,11 @@ class Shelf(Sequence[T], Generic[T]):
 
     def range(self, first: int, stop: int) -> Range:
         """What another process needs to read the records from `first` up to `stop`."""
-        self._flush()
+        self.flush()
         return Range(self.path, self._start(first), self._start(stop))
 
     def _start(self, place: int) -> int:
         return self._ends[place - 1] if place else 0
-
-    def _flush(self) -> None:
-        if self._waiting:
-            _write(self._file, self._waiting)
-            self._waiting.clear()
 
 
 def _write(file: int, block: bytes | bytearray) -> None:

@@ -27,7 +27,7 @@ SHARE = 0.5
 
 
 class Room:
-    """Gives the stores of one cleaning, and remembers what its stages found.
+    """Gives the stores of one cleaning.
 
     Args:
         folder: Where shelves lie; None: everything is kept in memory.
@@ -51,15 +51,6 @@ class Room:
         assert self.folder is not None, "files are for what does not fit into memory"
         self._made += 1
         return self.folder / f"{self._made:05d}-{name}"
-
-    def once(self, name: str, make: Callable[[], Value]) -> Value:
-        """What a stage found, from the folder if an earlier attempt at this very cleaning got so far.
-
-        Args:
-            name: Of the stage.
-            make: Gives what JSON can hold.
-        """
-        return make() if self.folder is None else kept(self.folder / f"{name}.json", make)
 
 
 MEMORY = Room()
