@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.augment.made import make_masked
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from tuneloop.augment.cache import Cache
 from tuneloop.augment.draws import generator
@@ -83,6 +84,25 @@ def test_a_batch_gives_what_each_text_gives_alone(fill: MaskedModel):
     ]
     assert masked_lm(texts, randoms, fill, rate=0.3, least_probability=0.01) == alone
     assert alone != texts
+
+
+def test_guesses_are_the_whole_models_at_the_masks(fill: MaskedModel, folder: Path):
+    plain = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    words = AutoTokenizer.from_pretrained(folder)
+    texts, hidden = ["i lost my card today", "我的手机坏了"], [[(10, 14, "card")], [(2, 4, "手机")]]
+    for text, masked, found in zip(
+        texts, ["i lost my [MASK] today", "我的[MASK][MASK]坏了"], fill(texts, hidden), strict=True
+    ):
+        batch = words(text, masked, return_tensors="pt", return_token_type_ids=True)
+        logits = plain(**batch).logits[0][batch["input_ids"][0] == words.mask_token_id]
+        for guesses, row in zip(found, logits.softmax(-1), strict=True):
+            assert [p for _, p in guesses] == pytest.approx(row.topk(6).values.tolist(), abs=1e-5)
+            assert guesses[0][0] == words.convert_ids_to_tokens(int(row.argmax()))
+
+
+def test_a_mask_of_the_users_own_is_left_alone(fill: MaskedModel):
+    text = "i lost my [MASK] and my card today"
+    assert changed(fill, [text, "i lost my card today"])[0] == text
 
 
 def test_a_text_too_long_for_the_model_stays(fill: MaskedModel):

@@ -216,7 +216,13 @@ class MaskedModel:
 
         encoded = [self._encode(text, spans) for text, spans in zip(texts, hidden, strict=True)]
         found: list[list[list[Guess]]] = [[] for _ in texts]
-        wanted = [place for place in range(len(texts)) if hidden[place] and len(encoded[place][0]) <= self._longest]
+        wanted = [
+            place
+            for place, text in enumerate(texts)
+            if hidden[place]
+            and len(encoded[place][0]) <= self._longest
+            and self._tokenizer.mask_token not in text  # a mask of the user's own would stand among ours
+        ]
         wanted.sort(key=lambda place: len(encoded[place][0]))
         with torch.inference_mode():
             for first in range(0, len(wanted), self.batch_size):
@@ -244,20 +250,16 @@ class MaskedModel:
 
         ids = padded([ids for ids, _ in batch], pad)  # (B, T)
         inputs = {"input_ids": ids, "attention_mask": padded([[1] * len(row) for row, _ in batch], 0)}
-        if getattr(self._model.config, "type_vocab_size", 0) > 1:
-            inputs["token_type_ids"] = padded([types for _, types in batch], 0)
-        logits = self._model(**inputs).logits  # (B, T, V)
-        found: list[list[list[Guess]]] = []
-        for row in range(len(batch)):
-            places = (ids[row] == self._tokenizer.mask_token_id).nonzero()[:, 0]
-            chances, tokens = logits[row, places].float().softmax(-1).topk(min(self.top_k, logits.shape[-1]))  # (M, k)
-            found.append(
-                [
-                    [(self._whole(token), chance) for token, chance in zip(ids_, ps, strict=True)]
-                    for ids_, ps in zip(tokens.tolist(), chances.tolist(), strict=True)
-                ]
-            )
-        return found
+        inputs["token_type_ids"] = padded([types for _, types in batch], 0)
+        hidden = ids == self._tokenizer.mask_token_id  # (B, T)
+        states = self._model.bert(**inputs).last_hidden_state  # (B, T, D)
+        chances = self._model.cls(states[hidden]).float().softmax(-1)  # (M, V): the vocabulary at the masks alone
+        likely, tokens = chances.topk(min(self.top_k, chances.shape[-1]))  # (M, k)
+        masks = iter(
+            [(self._whole(token), chance) for token, chance in zip(ids_, ps, strict=True)]
+            for ids_, ps in zip(tokens.tolist(), likely.tolist(), strict=True)
+        )
+        return [[next(masks) for _ in range(count)] for count in hidden.sum(1).tolist()]
 
     def _whole(self, token: int) -> str:
         """A token as the word that it is; "" for half a word and for special tokens."""
