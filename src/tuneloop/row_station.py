@@ -94,7 +94,8 @@ def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, s
     """Write the clean, dropped and split rows, and the data report with its page."""
     from tuneloop.report.row_page import rows_page
 
-    save_prepared(prepared, run, rows_page(prepared, recipe))
+    again = run.stations().get("data", {}).get("key") == key
+    save_prepared(prepared, run, rows_page(prepared, recipe), again=again)
     shutil.rmtree(run.cleaning, ignore_errors=True)  # open files of it stay readable while training needs their rows
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
     counts |= {"dropped": len(prepared.dropped), "to_review": prepared.report["counts"]["train"]["to review"]}

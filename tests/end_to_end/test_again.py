@@ -52,6 +52,19 @@ def test_other_evaluate_settings_redo_only_the_scores(copied: Copied):
     assert list(read_json(folder / "runs/r/scores.json")["models"]) == ["floor", "encoder", "tuned"]
 
 
+@pytest.mark.parametrize("name", ["test", "clean", "dropped"])
+def test_a_table_of_rows_that_is_gone_is_made_again_and_the_model_kept(copied: Copied, name: str):
+    folder = copied("intents")
+    before, table = files_of(folder), folder / f"runs/r/data/{name}.parquet"
+    table.unlink()
+    done = tuneloop("run", "recipe.yaml", folder=folder)
+    assert done.status == 0, done.err
+    assert "training: unchanged, kept" in done.err and "scores: unchanged, kept" in done.err
+    assert changed(before, files_of(folder)) <= {"runs/r/manifest.json", "runs/r/data/review.sqlite"}
+    done = tuneloop("run", "recipe.yaml", folder=folder)
+    assert [line for line in done.err.splitlines() if line in KEPT] == KEPT
+
+
 def test_another_language_of_the_page_redoes_only_the_page(copied: Copied):
     folder = copied("intents")
     before = files_of(folder / "runs/r")

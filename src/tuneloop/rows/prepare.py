@@ -401,7 +401,7 @@ def _rows(count: int) -> str:
 # -- the run folder -------------------------------------------------------------------------------------------
 
 
-def save_prepared(prepared: Prepared, run: RunFolder, page: str = "") -> None:
+def save_prepared(prepared: Prepared, run: RunFolder, page: str = "", *, again: bool = False) -> None:
     """Write the row tables, the review queue, the report and its page as the run's data folder: all of it or nothing.
 
     Decisions that stand in the older folder's queue are carried over, those too that were made meanwhile.
@@ -411,6 +411,7 @@ def save_prepared(prepared: Prepared, run: RunFolder, page: str = "") -> None:
         prepared: What `prepare_rows` gave.
         run: The run folder.
         page: The page that shows it, HTML; "": none is written.
+        again: Whether the run was made from these very rows, and some of their files were gone: the model stays.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written; the older rows stand then as they were.
@@ -425,7 +426,7 @@ def save_prepared(prepared: Prepared, run: RunFolder, page: str = "") -> None:
         write_json(folder / "report.json", prepared.report | {"classes": prepared.labels})
         if page:
             (folder / run.data_page.name).write_text(page, encoding="utf-8")
-        run.forget("data", "augment", "train", "evaluate", "report", "merge")
+        run.forget("data", "augment", *(() if again else ("train", "evaluate", "report", "merge")))
 
 
 def load_prepared(run: RunFolder) -> Prepared:
