@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 TUNELOOP := $(VENV)/bin/tuneloop
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling clean
+.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling bench-near bench-noise \
+  bench-relevance clean
 
 help:
 	@echo "make demo     install, then tune and score the shipped example; ends with runs/customer_service/report.html"
@@ -17,6 +18,9 @@ help:
 	@echo "make bench-labels  label scoring against each label by itself; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-generate  the speed of greedy answers beside transformers' generate, the same way"
 	@echo "make bench-scaling  whether speed and memory stay flat from short to long documents, from few to many rows"
+	@echo "make bench-near   near duplicates: speed, memory and quality beside other tools; hours, with TUNELOOP_DATA"
+	@echo "make bench-noise  whether planted noise and flipped labels are found; minutes, with TUNELOOP_DATA"
+	@echo "make bench-relevance  whether rows of other sets are found; minutes, with TUNELOOP_DATA"
 	@echo "make install  only the environment; the command is then $(TUNELOOP)"
 	@echo "make clean    remove .venv, demo/ and caches (never runs/)"
 
@@ -56,6 +60,15 @@ bench-generate: install
 
 bench-scaling: install
 	$(VENV)/bin/python -m benchmarks.scaling $(BENCH_ARGS)
+
+bench-near: install
+	$(VENV)/bin/python -m benchmarks.near_duplicates $(BENCH_ARGS)
+
+bench-noise: install
+	$(VENV)/bin/python -m benchmarks.noise $(BENCH_ARGS)
+
+bench-relevance: install
+	$(VENV)/bin/python -m benchmarks.relevance $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

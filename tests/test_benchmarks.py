@@ -24,6 +24,7 @@ SPEEDS = {
     "near_duplicates",
     "noise",
     "products",
+    "relevance",
     "scaling",
     "train_speed",
 }  # no recipe makes them; tests/benchmarks has theirs

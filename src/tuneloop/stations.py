@@ -21,8 +21,10 @@ from tuneloop.errors import DataError, ModelError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
 from tuneloop.review.log import Decision, decisions_key
+from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared, inputs_key, load_prepared, prepare_rows, save_prepared
-from tuneloop.runs import RunFolder
+from tuneloop.rows.relevance import Embedder
+from tuneloop.runs import RUNS, RunFolder
 from tuneloop.terminal import say, warn
 
 if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
@@ -32,6 +34,8 @@ if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from tuneloop.model.reader import Reader
     from tuneloop.model.source import Source
     from tuneloop.train.loop import State
+
+ENCODER_KEY = "clean.relevance.encoder"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,18 @@ def data_key(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> str:
     """Hash of the input files, the sections that shape the rows, people's decisions, the seed, the code's version."""
     decided = decisions_key(decisions)  # "" where nobody decided anything
     parts = [recipe.data.model_dump(exclude={"source"}), recipe.clean.model_dump(), recipe.task.type, recipe.seed]
-    return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
+    inputs: dict[str, str] = inputs_key(recipe, home)  # what is missing is told before an encoder is downloaded
+    if recipe.clean.relevance is not None:
+        inputs |= {"encoder": _encoder_key(recipe.clean.relevance.encoder, home)}
+    return sha256_json([inputs, parts, decided, __version__])
+
+
+def _encoder_key(name: str, home: Path) -> str:
+    """Hash of the encoder that `clean.relevance` names; it is downloaded where it has to be."""
+    from tuneloop.model.encoder import find_encoder
+    from tuneloop.model.kept_embeddings import encoder_sha256
+
+    return encoder_sha256(find_encoder(expand_variables(name), relative_to=home, key=ENCODER_KEY))
 
 
 def later_keys(recipe: Recipe, data: str, source: Source, home: Path) -> Keys:
@@ -399,5 +414,18 @@ def load_rows(run: RunFolder) -> Prepared:
 def timed_prepare(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> tuple[Prepared, float]:
     """Read, split and clean the recipe's rows, by what people decided; with the seconds it took."""
     began = time.monotonic()
-    prepared = prepare_rows(recipe, home, decisions)
+    prepared = prepare_rows(recipe, home, decisions, functools.partial(_embedder, recipe, home))
     return prepared, time.monotonic() - began
+
+
+def _embedder(recipe: Recipe, home: Path) -> Embedder:
+    """What reads the rows for `clean.relevance`; what it read is kept in the run folder, where there is one."""
+    from tuneloop.model.encoder import UNREAD_ABOVE, load_encoder
+    from tuneloop.model.kept_embeddings import KeptEmbeddings
+
+    assert recipe.clean.relevance is not None  # nobody asks otherwise
+    name = recipe.clean.relevance.encoder
+    encoder = load_encoder(expand_variables(name), relative_to=home, key=ENCODER_KEY)
+    run = RunFolder(RUNS / recipe.name)
+    kept = KeptEmbeddings(encoder, run.embeddings if run.path.is_dir() else None)
+    return Embedder(name, kept.embed, lambda texts: encoder.unread_shares(texts) <= UNREAD_ABOVE, kept.forget_others)

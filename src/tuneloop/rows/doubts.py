@@ -5,7 +5,7 @@ cleaned rows --contradictions--outliers--label errors--lengths--language--> doub
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.contradictions import doubts_of_conflicts
@@ -13,7 +13,14 @@ from tuneloop.rows.near_duplicates import LabelConflict
 from tuneloop.sections import Clean
 
 
-def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int) -> list[Doubt]:
+def _quiet(_: str) -> None:
+    """Nobody listens."""
+
+
+def doubts_of(
+    rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int,
+    tell: Callable[[str], None] = _quiet,
+) -> list[Doubt]:  # fmt: skip
     """The doubts of all stages that the recipe switches on, stage after stage.
 
     Args:
@@ -21,6 +28,7 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
         conflicts: From the search for near duplicates.
         clean: Which stages.
         seed: Of the folds that label errors are judged by.
+        tell: Takes what a stage has to say about the set as a whole.
     """
     found = doubts_of_conflicts(rows, conflicts)
     if clean.outliers is not None:
@@ -32,7 +40,7 @@ def doubts_of(rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean:
     if clean.label_errors:
         from tuneloop.rows.label_errors import label_doubts
 
-        found += label_doubts(rows, seed=seed)
+        found += label_doubts(rows, seed=seed, tell=tell)
     if clean.lengths:
         from tuneloop.rows.lengths import length_doubts
 

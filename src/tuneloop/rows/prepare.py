@@ -1,23 +1,23 @@
 """The station of rows: read, split, clean the training rows, check, and say what was found.
 
 recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--> less near duplicates --> less leaks
-    --> doubts --decisions--> kept, dropped, waiting --checks--> Prepared
+    --> less what is not of the task --> doubts --decisions--> kept, dropped, waiting --checks--> Prepared
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
-from tuneloop.errors import DataError
+from tuneloop.errors import DataError, RecipeError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Doubt, Dropped, Repair, Row, Split
 from tuneloop.review.apply import apply_decisions
-from tuneloop.review.log import Decision
+from tuneloop.review.log import Decision, in_force
 from tuneloop.review.store import held, write_queue
 from tuneloop.rows.clean import clean_rows, dropped_bad, normalised
 from tuneloop.rows.doubts import doubts_of
@@ -25,9 +25,11 @@ from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import without_twins
 from tuneloop.rows.personal_data import mask_rows
-from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
+from tuneloop.rows.read import Reading, hub_name, read_hub, read_questions, read_rows, rows_sha256
+from tuneloop.rows.relevance import Embedder, Judged, judge_relevance
 from tuneloop.rows.split import SPLITS, Splits, raw_key, split_rows
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
+from tuneloop.rows.texts import asked_text
 from tuneloop.runs import RunFolder
 
 SHOWN_BAD = 20
@@ -73,7 +75,10 @@ def inputs_key(recipe: Recipe, folder: Path) -> dict[str, str]:
         DataError: naming all files that are missing, or if a hub set cannot be loaded.
     """
     key: dict[str, str] = {}
-    for place in _places(recipe, folder).values():
+    places = list(_places(recipe, folder).values())
+    if recipe.clean.relevance is not None and recipe.clean.relevance.examples is not None:
+        places.append(locate(recipe.clean.relevance.examples, folder))
+    for place in places:
         key |= {shown_path(path, folder): sha256_file(path) for path in place.files}
         key |= {hub_name(place): rows_sha256(read_hub(place.hub, place.split))} if place.hub else {}
     return key
@@ -106,13 +111,16 @@ def _places(recipe: Recipe, folder: Path) -> dict[Split, Place]:
     return found
 
 
-def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = ()) -> Prepared:
+def prepare_rows(
+    recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (), embedder: Callable[[], Embedder] | None = None
+) -> Prepared:
     """Read, split and clean the rows of a recipe, and check that they can teach what it asks.
 
     Args:
         recipe: Its sections data, clean, task, and the seed decide.
         folder: Where its relative paths start.
         decisions: What people decided about doubted rows, the whole log, oldest first.
+        embedder: Gives what reads the rows for `clean.relevance`; only called where the recipe asks for that stage.
 
     Raises:
         DataError: if rows are missing, a side of the split is empty, there is one class only, or most labels of the
@@ -141,17 +149,21 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     doubts: list[Doubt] = []
     if recipe.clean.personal_data:
         clean, masks, doubts = mask_rows(clean)
-    doubts += doubts_of(clean, conflicts, clean=recipe.clean, seed=recipe.seed)
+    judged = _relevance(clean, recipe, folder, decisions, embedder)
+    clean, left = judged.kept, {row.source for row in judged.kept}
+    doubts = [doubt for doubt in doubts if doubt.source in left] + judged.doubts
+    told = list(judged.warnings)
+    doubts += doubts_of(clean, conflicts, clean=recipe.clean, seed=recipe.seed, tell=told.append)
     reviewed = apply_decisions(clean, doubts, decisions)
     train, waiting = reviewed.kept, reviewed.waiting
-    dropped = cleaned.dropped + twins + leaked + reviewed.dropped
+    dropped = cleaned.dropped + twins + leaked + judged.dropped + reviewed.dropped
     dropped += [dropped_bad(bad, split) for split in ("validation", "test") for bad in splits.bad[split]]
     kept = {row.source for row in [*train, *waiting]}
     repairs = [repair for repair in cleaned.repairs + masks if repair.source in kept]
     sides: dict[Split, list[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
     _refuse_empty(sides, dropped, waiting, recipe)
     labels: list[str] = []
-    warnings = _warnings(sides, splits, leaked, recipe)
+    warnings = _warnings(sides, splits, leaked, recipe) + told
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in row.labels})
         _refuse_one_class(labels, train)
@@ -159,6 +171,31 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
     report["doubts"] = dict(Counter(doubt.stage for doubt in doubts).most_common())
     return Prepared(train, splits.validation, splits.test, dropped, repairs, labels, report, clean, doubts)
+
+
+def _relevance(
+    rows: list[Row], recipe: Recipe, folder: Path, decisions: Sequence[Decision],
+    embedder: Callable[[], Embedder] | None,
+) -> Judged:  # fmt: skip
+    """What the stage of relevance says of the rows; all of them stay where the recipe does not ask for it.
+
+    Raises:
+        RecipeError: if nothing was handed in that reads rows.
+    """
+    asked = recipe.clean.relevance
+    if asked is None:
+        return Judged(rows, [], [], [])
+    if embedder is None:
+        raise RecipeError(
+            "clean.relevance needs an encoder, and rows are prepared without one here",
+            fix="Use `tuneloop clean`, or take clean.relevance out",
+        )
+    examples: list[str] = []
+    if asked.examples is not None:
+        found = read_questions(asked.examples, columns=recipe.data.columns, folder=folder)
+        examples = [asked_text(row) for row in found]
+    decided = {row for row, decision in in_force(decisions).items() if decision.settles}
+    return judge_relevance(rows, asked, embedder(), examples=examples, decided=decided)
 
 
 def _share(given: str | float) -> float:
@@ -307,8 +344,8 @@ def lengths(characters: Sequence[int]) -> dict[str, int]:
 
 
 def _reasons(dropped: Iterable[Dropped]) -> dict[str, int]:
-    """Reason -> rows; duplicates and leaks count under their stage, as each of their reasons names another row."""
-    whole = ("exact_duplicates", "near_duplicates", "leak", "near_leak")
+    """Reason -> rows; where each reason names another row, or a score, they count under their stage."""
+    whole = ("exact_duplicates", "near_duplicates", "leak", "near_leak", "relevance")
     return dict(Counter(d.stage if d.stage in whole else f"{d.stage}: {d.reason}" for d in dropped).most_common())
 
 
