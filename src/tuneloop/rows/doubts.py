@@ -6,7 +6,7 @@ cleaned rows --contradictions--unclosed reasoning--slips in labels--> doubts; a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tuneloop.records import Doubt, Row
@@ -17,14 +17,14 @@ from tuneloop.rows.repair_think import unclosed_doubts
 from tuneloop.sections import Clean
 
 
+def _quiet(_: str) -> None:
+    """Nobody listens."""
+
+
 def doubts_of(
-    rows: Sequence[Row],
-    conflicts: Iterable[LabelConflict],
-    *,
-    clean: Clean,
-    seed: int,
-    figures: dict[str, Any] | None = None,
-) -> list[Doubt]:
+    rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int,
+    figures: dict[str, Any] | None = None, tell: Callable[[str], None] = _quiet,
+) -> list[Doubt]:  # fmt: skip
     """The doubts of all stages that the recipe switches on, stage after stage.
 
     Args:
@@ -33,6 +33,7 @@ def doubts_of(
         clean: Which stages.
         seed: Of the folds that label errors are judged by.
         figures: Where stages put what they measured, for the report; None: nobody asks.
+        tell: Takes what a stage has to say about the set as a whole.
     """
     found = doubts_of_conflicts(rows, conflicts)
     if clean.repair_think:
@@ -50,7 +51,7 @@ def doubts_of(
     if clean.label_errors:
         from tuneloop.rows.label_errors import label_doubts
 
-        found += label_doubts(rows, seed=seed)
+        found += label_doubts(rows, seed=seed, tell=tell)
     if clean.lengths:
         from tuneloop.rows.lengths import length_doubts
 
