@@ -71,11 +71,11 @@ def mixed(name: str, *, share: float, seed: int, rows: int | None = None) -> Mix
 
 
 def word_vectors(texts: Sequence[str]) -> np.ndarray:
-    """(N, D) counts of words, each word at a place that its letters decide: an encoder for the short form."""
+    """(N, D) counts of words, each at a place that its letters decide, short ones less: an encoder for the short form."""
     found = np.zeros((len(texts), WORDS_WIDTH), dtype=np.float32)
     for row, text in zip(found, texts, strict=True):
         for word in text.lower().split():
-            row[random.Random(word).randrange(WORDS_WIDTH)] += 1
+            row[random.Random(word).randrange(WORDS_WIDTH)] += 1 if len(word) > 3 else 0.3
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
 
 

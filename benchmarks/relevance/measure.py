@@ -35,7 +35,7 @@ def measure(name: str, way: str, share: float, seed: int, rows: int | None, embe
     ]
     reads = Embedder("", embed, lambda texts: np.ones(len(texts), dtype=bool))
     task = TASKS[name] if way == "description" else None
-    every = judge_relevance(items, Relevance(task=task, drop_below=0.0, review_below=1.0), reads, **told)
+    every = judge_relevance(items, Relevance(task=task, drop_below=0.0, keep_above=1.0), reads, **told)
     usual = judge_relevance(items, Relevance(task=task), reads, **told)
     scores = np.ones(len(items))
     for doubt in every.doubts:

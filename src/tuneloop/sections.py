@@ -50,13 +50,13 @@ class Relevance(Section):
     """File of rows that are of the task; with `task` too both count. Neither: learnt from the rows themselves."""
     drop_below: float = Field(default=0.05, ge=0.0, le=1.0)
     """Relevance, the probability that a row is of the task, below which it is dropped; 0: none."""
-    review_below: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Relevance below which a row waits for a person."""
+    keep_above: float = Field(default=0.25, ge=0.0, le=1.0)
+    """Relevance from which a row is kept; between `drop_below` and this it waits for a person."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Relevance:
-        if self.drop_below > self.review_below:
-            raise ValueError(f"drop_below ({self.drop_below:g}) must not be above review_below ({self.review_below:g})")
+        if self.drop_below > self.keep_above:
+            raise ValueError(f"drop_below ({self.drop_below:g}) must not be above keep_above ({self.keep_above:g})")
         return self
 
 

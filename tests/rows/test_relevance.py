@@ -216,13 +216,13 @@ def test_strangers_are_dropped_or_doubted_and_rows_of_the_task_stay(way: str, st
     lost = {one.source for one in found.dropped}
     doubted = {one.source for one in found.doubts}
     assert len(lost & odd) >= 0.5 * strangers and len((lost | doubted) & odd) >= 0.8 * strangers
-    assert len(lost - odd) <= 2 and len(doubted - odd) <= 8
+    assert len(lost - odd) <= 5 and len(doubted - odd) <= 8
     assert found.warnings == []
     assert [one.source for one in found.kept] == [one.source for one in rows if one.source not in lost]
     assert doubted.isdisjoint(lost) and len(found.kept) + len(found.dropped) == len(rows)
     assert all(one.stage == "relevance" and "relevance 0.0" in one.reason for one in found.dropped)
     known = {one.source: one.id for one in rows}
-    assert all(one.row == known[one.source] and 0.05 <= one.score < 0.5 for one in found.doubts)
+    assert all(one.row == known[one.source] and 0.05 <= one.score < 0.25 for one in found.doubts)
 
 
 @pytest.mark.parametrize("way", TOLD)
@@ -233,12 +233,12 @@ def test_a_clean_set_loses_nothing(way: str):
 
 def test_the_thresholds_are_the_recipes():
     rows, _ = mixture(40)
-    none = judge_relevance(rows, Relevance(drop_below=0.0, review_below=0.0), reader())
+    none = judge_relevance(rows, Relevance(drop_below=0.0, keep_above=0.0), reader())
     assert none.dropped == [] and none.doubts == [] and none.kept == rows
     review = judge_relevance(rows, Relevance(drop_below=0.0), reader())
     usual = judge_relevance(rows, Relevance(), reader())
     assert review.dropped == [] and len(review.doubts) == len(usual.dropped) + len(usual.doubts)
-    every = judge_relevance(rows, Relevance(drop_below=1.0, review_below=1.0), reader())
+    every = judge_relevance(rows, Relevance(drop_below=1.0, keep_above=1.0), reader())
     assert len(every.dropped) > len(usual.dropped) and every.doubts == []
 
 
@@ -293,7 +293,7 @@ def never(_: Sequence[str]) -> Any:
 @pytest.mark.parametrize(
     ("unread", "way", "says"),
     [
-        (["card", "rate", "fee"], "learnt", "of the 200 training rows"),
+        ([" "], "learnt", "200 of the 200 training rows"),
         (["I have a question about the fee"], "description", "what clean.relevance.task says"),
         (["where is my pin please"], "both", "any of the rows in clean.relevance.examples"),
     ],
@@ -335,7 +335,7 @@ def test_the_texts_about_anything_are_in_the_rows_language(chinese: bool):
 def test_the_texts_about_anything_are_many_and_different():
     assert len(set(ENGLISH)) == len(ENGLISH) >= 100 and len(set(CHINESE)) == len(CHINESE) >= 80
     first = [text.split()[0] for text in ENGLISH]
-    assert max(map(first.count, first)) < 20
+    assert max(map(first.count, first)) < len(ENGLISH) / 3
 
 
 # -- what is read of a row ------------------------------------------------------------------------------------------

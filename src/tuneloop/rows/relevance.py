@@ -150,7 +150,7 @@ def judge_relevance(
             found.dropped.append(dropped_row(row, STAGE, reason))
             continue
         found.kept.append(row)
-        if score < asked.review_below:
+        if score < asked.keep_above:
             found.doubts.append(Doubt(row.id, row.source, STAGE, "may not be of the task", score))
     return found
 
@@ -307,7 +307,7 @@ def relevance(near: Floats, far: Floats) -> tuple[Floats, float]:
         are away from their mean.
     """
     middle, width = float(np.median(far)), max(float(far.std()), 1e-6)
-    mean, deviation, share = float(np.quantile(near, 0.4)), max(float(near.std()), 1e-6), 0.1
+    mean, deviation, share = min(float(np.quantile(near, 0.4)), middle), max(float(near.std()), 1e-6), 0.1
     stranger = np.zeros(len(near))
     for _ in range(ROUNDS):
         # No wider than the task's: else what is nearest of all would be taken for a stranger again.
@@ -316,8 +316,10 @@ def relevance(near: Floats, far: Floats) -> tuple[Floats, float]:
         other = np.log(share) - 0.5 * (np.minimum(near - middle, 0.0) / narrow) ** 2 - np.log(narrow)
         stranger = 1 / (1 + np.exp(np.clip(own - other, -500, 500)))
         before, weight = share, 1 - stranger
+        if weight.sum() < 1e-9:  # no row is nearer than texts about anything
+            break
         share = float(np.clip(stranger.mean(), LEAST_STRANGERS, MOST_STRANGERS))
-        mean = float(np.average(near, weights=weight))
+        mean = min(float(np.average(near, weights=weight)), middle)  # else relevance would rise with the distance
         deviation = max(float(np.sqrt(np.average((near - mean) ** 2, weights=weight))), 1e-6)
         if abs(share - before) < 1e-7:
             break
