@@ -71,7 +71,7 @@ def mixed(name: str, *, share: float, seed: int, rows: int | None = None) -> Mix
 
 
 def word_vectors(texts: Sequence[str]) -> np.ndarray:
-    """(N, D) counts of words, each at a place that its letters decide, short ones less: an encoder for the short form."""
+    """(N, D) counts of words, each at a place that its letters decide, short ones less: the short form's encoder."""
     found = np.zeros((len(texts), WORDS_WIDTH), dtype=np.float32)
     for row, text in zip(found, texts, strict=True):
         for word in text.lower().split():

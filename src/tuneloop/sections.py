@@ -50,7 +50,7 @@ class Relevance(Section):
     """File of rows that are of the task; with `task` too both count. Neither: learnt from the rows themselves."""
     drop_below: float = Field(default=0.05, ge=0.0, le=1.0)
     """Relevance, the probability that a row is of the task, below which it is dropped; 0: none."""
-    keep_above: float = Field(default=0.25, ge=0.0, le=1.0)
+    keep_above: float = Field(default=0.5, ge=0.0, le=1.0)
     """Relevance from which a row is kept; between `drop_below` and this it waits for a person."""
 
     @model_validator(mode="after")

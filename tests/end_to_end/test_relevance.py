@@ -164,7 +164,7 @@ def test_chinese_rows_are_refused_before_anything_is_embedded(place: Path, embed
         ("clean.relevance.examples=none.jsonl", "none.jsonl"),
         ("clean.relevance.encoder=none/such/folder", "Check clean.relevance.encoder"),
         ("clean.relevance.task=''", "'clean.relevance.task' should"),
-        ("clean.relevance.drop_below=0.6", "drop_below (0.6) must not be above keep_above (0.25)"),
+        ("clean.relevance.drop_below=0.6", "drop_below (0.6) must not be above keep_above (0.5)"),
         ("clean.relevance.drop_below=2", "'clean.relevance.drop_below' should be less than or equal to 1"),
         ("clean.relevance.score_above=1", "unknown key 'clean.relevance.score_above'"),
         ("clean.relevance=true", "'clean.relevance' should be a section with keys"),

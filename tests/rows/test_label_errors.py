@@ -85,10 +85,10 @@ def test_where_there_is_no_error_the_least_share_is_taken_and_hardly_a_row_is_do
 
 
 def test_where_the_words_say_little_few_rows_are_doubted_and_it_is_known():
-    one, bad = flipped(2000, 14, 0.05, plain=2.0)
+    one, bad = flipped(2000, 14, 0.05, plain=1.2)
     errors = estimate_errors(one)
     right = (one.pooled.argmax(axis=1) == one.given).mean()
-    assert 0.2 < right < 0.65 and suspicious(one, errors)[~bad].mean() < 0.06
+    assert 0.2 < right < 0.65 and suspicious(one, errors)[~bad].mean() < 0.1
     assert errors.found < 0.5
 
 

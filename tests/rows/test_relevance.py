@@ -222,13 +222,13 @@ def test_strangers_are_dropped_or_doubted_and_rows_of_the_task_stay(way: str, st
     assert doubted.isdisjoint(lost) and len(found.kept) + len(found.dropped) == len(rows)
     assert all(one.stage == "relevance" and "relevance 0.0" in one.reason for one in found.dropped)
     known = {one.source: one.id for one in rows}
-    assert all(one.row == known[one.source] and 0.05 <= one.score < 0.25 for one in found.doubts)
+    assert all(one.row == known[one.source] and 0.05 <= one.score < 0.5 for one in found.doubts)
 
 
 @pytest.mark.parametrize("way", TOLD)
 def test_a_clean_set_loses_nothing(way: str):
     found = judge(mixture(0)[0], way)
-    assert len(found.dropped) <= 1 and len(found.doubts) <= 4 and found.warnings == []
+    assert len(found.dropped) <= 1 and len(found.doubts) <= 7 and found.warnings == []
 
 
 def test_the_thresholds_are_the_recipes():

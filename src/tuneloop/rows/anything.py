@@ -85,7 +85,7 @@ ENGLISH = (
     "Grammar is a ladder that you may throw away once you are up.",
     "He asked for the bill in three languages and was brought a map.",
     "Vaccination rates fell in rural counties for the third year in a row.",
-    "SELECT name FROM birds WHERE wingspan > 2 ORDER BY name;",
+    "SELECT title FROM films WHERE year < 1930 ORDER BY year;",
     "The bride wore green, which her aunts discussed for years.",
     "Two thirds of the earth's fresh water is frozen.",
     "The lock on the garden shed is rusty again.",

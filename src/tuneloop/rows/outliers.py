@@ -27,14 +27,17 @@ Rows like their neighbours are not what this looks for: the cosine to the neares
 finds half to four fifths of English noise and a tenth to a half of Chinese noise at the same false alarms, since a
 template with two words filled in stays near its like.
 
+A script that a twentieth of the rows or more are written in (OWN_SHARE, and at least OWN_ROWS) is scored as a set of
+its own: the Chinese rows of a set that is mostly English are no noise. A script of fewer rows is, beside the others.
+
 Memory is that of one block of texts, two tables of BUCKETS numbers, and four numbers a row.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +49,7 @@ from tuneloop.records import Doubt, Row
 from tuneloop.rows.bulk import fit_bulk, linear_scores
 from tuneloop.rows.clean import normalised
 from tuneloop.rows.ngrams import BUCKETS, CodePoints, Codes, Counts, Floats, Ints, codes_of, count_ngrams
-from tuneloop.rows.script import kind_of_sign
+from tuneloop.rows.script import SCRIPTS, kind_of_sign, script_of
 from tuneloop.rows.texts import blocks_of, in_order
 
 Blocks = Callable[[], Iterable[Sequence[str]]]
@@ -63,6 +66,7 @@ BINS = 40
 """Of the scores' distribution in the report; 0.3 is the edge of one."""
 FEWEST_ROWS = 50
 """Fewer rows have no bulk that could be told from noise; they all score AT_MEDIAN."""
+OWN_SHARE, OWN_ROWS = 0.05, 20
 AT_MEDIAN, AT_END, END_TAIL = 0.7, 0.3, 0.025
 TYPICAL = 3.0
 LEAST_WORDING, LEAST_SHAPE = 0.2, 1.6
@@ -100,9 +104,49 @@ def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
     """The noise scores of a set that need not fit into memory; the same as of all its texts at once.
 
     Args:
-        blocks: Gives the texts from the start; asked seven times.
+        blocks: Gives the texts from the start; asked eight times, and more where groups of scripts are scored.
     """
-    rows = sum(len(texts) for texts in blocks())
+    group = _groups(blocks)
+    parts = [np.flatnonzero(group == one) for one in range(int(group.max(initial=0)) + 1)]
+    if len(parts) == 1:
+        return _scores(blocks, len(group))
+    score, wording, shape = np.zeros((3, len(group)))
+    found = NoiseScores(score, wording, shape, np.zeros(len(group), bool))
+    for one, places in enumerate(parts):
+        scores = _scores(functools.partial(_of_group, blocks, group, one), len(places))
+        for name, values in vars(scores).items():
+            getattr(found, name)[places] = values
+    return found
+
+
+def _groups(blocks: Blocks) -> NDArray[np.int8]:
+    """(N,) the number of the group that each text is scored in: 0, or that of a script that many texts have."""
+    scripts = ["", *SCRIPTS, "other"]
+
+    def read(_: int, texts: Sequence[str]) -> NDArray[np.int8]:
+        return np.array([scripts.index(script_of(text)) for text in texts], dtype=np.int8)
+
+    found = np.concatenate([np.zeros(0, np.int8), *in_order(blocks(), read)])
+    counts = np.bincount(found, minlength=len(scripts))
+    counts[[0, int(counts.argmax())]] = 0  # the script of most texts, and texts without letters, are group 0
+    own = np.flatnonzero((counts >= OWN_ROWS) & (counts >= OWN_SHARE * len(found)))
+    number = np.zeros(len(scripts), np.int8)
+    number[own] = np.arange(1, len(own) + 1)
+    return np.asarray(number[found])
+
+
+def _of_group(blocks: Blocks, group: NDArray[np.int8], one: int) -> Iterator[Sequence[str]]:
+    """The texts of a group, block by block."""
+    start = 0
+    for texts in blocks():
+        inside = np.flatnonzero(group[start : start + len(texts)] == one).tolist()
+        start += len(texts)
+        if inside:
+            yield [texts[place] for place in inside]
+
+
+def _scores(blocks: Blocks, rows: int) -> NoiseScores:
+    """The scores of one group of texts."""
     if rows < FEWEST_ROWS:
         same = np.zeros(rows)
         return NoiseScores(same + AT_MEDIAN, same, same, np.zeros(rows, bool))
@@ -257,13 +301,13 @@ def _shape(codes: Codes) -> Codes:
     return Codes(table[codes.points], codes.row, codes.rows)
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def _kinds() -> CodePoints:
     """Code point -> the code point of its kind; 0 where nobody has asked yet."""
     return np.zeros(0x110000, dtype=np.uint32)
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def dictionary_pairs() -> Floats:
     """1 for the bucket of every pair of characters that stands in a word of jieba's dictionary, else 0."""
     import jieba
