@@ -14,6 +14,7 @@ from tuneloop.rows.contradictions import doubts_of_conflicts
 from tuneloop.rows.labels import slip_doubts
 from tuneloop.rows.near_duplicates import LabelConflict
 from tuneloop.rows.repair_think import unclosed_doubts
+from tuneloop.rows.room import MEMORY, Room
 from tuneloop.sections import Clean
 
 
@@ -23,7 +24,7 @@ def _quiet(_: str) -> None:
 
 def doubts_of(
     rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int,
-    figures: dict[str, Any] | None = None, tell: Callable[[str], None] = _quiet,
+    figures: dict[str, Any] | None = None, tell: Callable[[str], None] = _quiet, room: Room = MEMORY,
 ) -> list[Doubt]:  # fmt: skip
     """The doubts of all stages that the recipe switches on, stage after stage.
 
@@ -34,6 +35,7 @@ def doubts_of(
         seed: Of the folds that label errors are judged by.
         figures: Where stages put what they measured, for the report; None: nobody asks.
         tell: Takes what a stage has to say about the set as a whole.
+        room: Keeps what a long stage found.
     """
     found = doubts_of_conflicts(rows, conflicts)
     if clean.repair_think:
@@ -41,10 +43,11 @@ def doubts_of(
     if clean.repair_labels:
         found += slip_doubts(rows)
     if clean.outliers is not None:
-        from tuneloop.rows.outliers import noise_doubts, noise_figures, noise_scores_of_blocks
+        from tuneloop.rows.outliers import NoiseScores, noise_doubts, noise_figures, noise_scores_of_blocks
         from tuneloop.rows.texts import blocks_of, row_text
 
-        scores = noise_scores_of_blocks(lambda: blocks_of(row_text(row) for row in rows))
+        blocks = lambda: blocks_of(row_text(row) for row in rows)  # noqa: E731
+        scores = NoiseScores(**room.arrays("noise", lambda: dict(vars(noise_scores_of_blocks(blocks)))))
         found += noise_doubts(rows, scores, review_below=clean.outliers.review_below)
         if figures is not None:
             figures["noise"] = noise_figures(scores, review_below=clean.outliers.review_below)

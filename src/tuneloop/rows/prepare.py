@@ -253,7 +253,7 @@ def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room:
         rows, told = judged.kept, list(judged.warnings)
         dropped.append(judged.dropped)
     figures: dict[str, Any] = {}
-    doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures, tell=told.append)
+    doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures, tell=told.append, room=room)
     warnings = named + spelt + html_warnings(splits, basic.repairs) + told
     return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures)
 
