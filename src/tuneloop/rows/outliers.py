@@ -107,15 +107,16 @@ def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
         blocks: Gives the texts from the start; asked eight times, and more where groups of scripts are scored.
     """
     group = _groups(blocks)
-    parts = [np.flatnonzero(group == one) for one in range(int(group.max(initial=0)) + 1)]
-    if len(parts) == 1:
+    groups = int(group.max(initial=0)) + 1
+    if groups == 1:
         return _scores(blocks, len(group))
     score, wording, shape = np.zeros((3, len(group)))
     found = NoiseScores(score, wording, shape, np.zeros(len(group), bool))
-    for one, places in enumerate(parts):
-        scores = _scores(functools.partial(_of_group, blocks, group, one), len(places))
+    for one in range(groups):
+        inside = group == one
+        scores = _scores(functools.partial(_of_group, blocks, group, one), int(inside.sum()))
         for name, values in vars(scores).items():
-            getattr(found, name)[places] = values
+            getattr(found, name)[inside] = values
     return found
 
 
@@ -126,13 +127,14 @@ def _groups(blocks: Blocks) -> NDArray[np.int8]:
     def read(_: int, texts: Sequence[str]) -> NDArray[np.int8]:
         return np.array([scripts.index(script_of(text)) for text in texts], dtype=np.int8)
 
-    found = np.concatenate([np.zeros(0, np.int8), *in_order(blocks(), read)])
-    counts = np.bincount(found, minlength=len(scripts))
+    parts = list(in_order(blocks(), read))
+    counts = sum((np.bincount(part, minlength=len(scripts)) for part in parts), np.zeros(len(scripts), np.int64))
+    rows = int(counts.sum())
     counts[[0, int(counts.argmax())]] = 0  # the script of most texts, and texts without letters, are group 0
-    own = np.flatnonzero((counts >= OWN_ROWS) & (counts >= OWN_SHARE * len(found)))
+    own = np.flatnonzero((counts >= OWN_ROWS) & (counts >= OWN_SHARE * rows))
     number = np.zeros(len(scripts), np.int8)
     number[own] = np.arange(1, len(own) + 1)
-    return np.asarray(number[found])
+    return np.concatenate([np.zeros(0, np.int8), *(number[part] for part in parts)])
 
 
 def _of_group(blocks: Blocks, group: NDArray[np.int8], one: int) -> Iterator[Sequence[str]]:
