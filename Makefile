@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TUNELOOP := $(VENV)/bin/tuneloop
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling bench-near bench-noise \
+.PHONY: help install demo test check bench-train bench-profile bench-labels bench-generate bench-scaling bench-near bench-noise \
         bench-json bench-augment bench-effect bench-memory bench-relevance clean
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test     install, then run the tests"
 	@echo "make check    install, then format, lint, types, layers, docstrings"
 	@echo "make bench-train  the training speed of tuneloop and its peers; hours, on an idle machine, with TUNELOOP_DATA"
+	@echo "make bench-profile  where the time of a training step goes, of tuneloop and of HF Trainer; minutes, the same way"
 	@echo "make bench-labels  label scoring against each label by itself; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-generate  the speed of greedy answers beside transformers' generate, the same way"
 	@echo "make bench-scaling  whether speed and memory stay flat from short to long documents, from few to many rows"
@@ -55,6 +56,9 @@ check: install
 
 bench-train: install
 	$(VENV)/bin/python -m benchmarks.train_speed $(BENCH_ARGS)
+
+bench-profile: install
+	$(VENV)/bin/python -m benchmarks.step_profile $(BENCH_ARGS)
 
 bench-labels: install
 	$(VENV)/bin/python -m benchmarks.label_scoring $(BENCH_ARGS)
