@@ -125,10 +125,9 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
 
 def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRows:
     if data is None:
-        rows = _in_order(prepared.test)
-        name, digest = recipe.data.test if isinstance(recipe.data.test, str) else recipe.data.train, ""
-        digest = sha256_json([row.id for row in rows])
-        return TestRows(Path(name).name, digest, rows)
+        own = _in_order(prepared.test)
+        name = recipe.data.test if isinstance(recipe.data.test, str) else recipe.data.train
+        return TestRows(Path(name).name, sha256_json([row.id for row in own]), own)
     reading = read_rows(
         str(data), folder=Path.cwd(), task=recipe.task.type, columns=recipe.data.columns, where=recipe.data.where
     )
