@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.dirt.sets import shipped_sha256
 from benchmarks.outcome import conclude
 from benchmarks.relevance.inputs import Embed, sentence_vectors, word_vectors
 from benchmarks.relevance.measure import WAYS, measure
@@ -20,6 +21,7 @@ from benchmarks.relevance.table import table
 from benchmarks.session import Session
 from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.errors import TuneloopError
+from tuneloop.sections import Relevance
 from tuneloop.stations import machine_facts
 from tuneloop.terminal import err, say
 
@@ -28,7 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "relevance"
 MIXED, SHARES = "banking77", (0.05, 0.2, 0.4)
 CLEAN = ("banking77", "medquad_nih", "snips", "customer_service")
 SHORT_ROWS = 200
-MODULES = ("anything", "relevance")
+MODULES = ("anything", "out_of_fold", "relevance", "texts")
 """Of tuneloop.rows: what a figure is measured of."""
 Point = tuple[str, float, str, int]
 
@@ -94,8 +96,17 @@ def key_of(point: Point, rows: int | None) -> str:
     files = [ROOT / "benchmarks" / "relevance" / f"{name}.py" for name in ("inputs", "measure")]
     files += sorted((ROOT / "benchmarks" / "dirt").glob("*.py"))
     files += [ROOT / "src" / "tuneloop" / "rows" / f"{name}.py" for name in MODULES]
-    files.append(ROOT / "src" / "tuneloop" / "model" / "encoder.py")
-    return sha256_json([point, rows, {str(file.relative_to(ROOT)): sha256_file(file) for file in files}])
+    files += [ROOT / "src" / "tuneloop" / "model" / "encoder.py", ROOT / "benchmarks" / "noise" / "measure.py"]
+    defaults = Relevance().model_dump()
+    return sha256_json(
+        [
+            point,
+            rows,
+            defaults,
+            shipped_sha256(point[0]),
+            {str(file.relative_to(ROOT)): sha256_file(file) for file in files},
+        ]
+    )
 
 
 def parser() -> argparse.ArgumentParser:

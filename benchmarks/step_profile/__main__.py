@@ -17,7 +17,7 @@ from benchmarks.outcome import conclude
 from benchmarks.session import Session
 from benchmarks.step_profile.profiled import STEPS, SYSTEM
 from benchmarks.step_profile.table import table
-from benchmarks.train_speed.environments import ROOT, python_of
+from benchmarks.train_speed.environments import ROOT, installed_packages, python_of
 from benchmarks.train_speed.inputs import Inputs, prepare
 from benchmarks.train_speed.job import Job
 from benchmarks.train_speed.order import BY_LENGTH, documents_of
@@ -38,7 +38,7 @@ ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "banking77 by length, HF Trainer + PEFT": ("banking77", "hf_trainer", ALL | PLAIN | GROUPED),
 }
 """Name -> the set, the system, its options: the rows of train_speed whose ratios miss their figure."""
-LENGTHS = {"gsm8k": (5, 2), "banking77": (24, 12)}
+LENGTHS = {"gsm8k": (6, 2), "banking77": (24, 12)}
 """Set -> steps, and how many of the last ones are profiled; rows by length begin with the longest documents."""
 
 
@@ -64,11 +64,9 @@ def run(asked: argparse.Namespace, command: str) -> int:
     session, keys, made = Session(results / "raw.jsonl"), list[str](), dict[str, Inputs]()
     work = asked.work or cache_root() / "benchmarks" / "step_profile"
     for name, (data, system, options) in ROWS.items():
-        if data not in asked.sets:
-            continue
-        key = sha256_json([name, asked.short, code_of(system)])
+        key = sha256_json([name, options, LENGTHS[data], asked.short, code_of(system, short=asked.short)])
         keys.append(key)
-        if asked.table or session.stands(key):
+        if asked.table or data not in asked.sets or session.stands(key):
             continue
         say(f"{name} ...")
         short = SHORT_SETS[data] if asked.short else None
@@ -96,7 +94,7 @@ def profile(
         work: Folder of processes.
         short: The short form: every system in this process's environment.
     """
-    tokens, (steps, profiled) = read_tokens(inputs.tokens), (3, 1) if short else LENGTHS[data]
+    tokens, (steps, profiled) = read_tokens(inputs.tokens), (4, 1) if short else LENGTHS[data]
     horizon = max((SHORT_SETS if short else SETS)[data].horizon, steps)
     order = documents_of(BY_LENGTH, tokens, horizon) if data == "banking77" and system == "tuneloop" else None
     paths = {"model": inputs.model, "tokens": inputs.tokens, "start": inputs.start, "folder": work / "process"}
@@ -113,20 +111,29 @@ def profile(
         )  # fmt: skip
         told = result_of(job, python, environment(threads))
         found[kind] = {name: told[name] for name in ("seconds", "documents", "positions", "label_tokens", "others")}
-        found[kind] |= {name: told[name] for name in ("operators", "profiled", "cores") if name in told}
+        found[kind] |= {
+            name: told[name] for name in ("operators", "profiled", "profiled_seconds", "cores") if name in told
+        }
         found[kind]["tokens"] = [
             sum(len(tokens.documents[number].ids) for number in step) for step in told["documents"]
         ]
     return found
 
 
-def code_of(system: str) -> dict[str, str]:
-    """Hashes of what a result hangs on: the profiler's own code, and tuneloop's where that trains."""
+def code_of(system: str, *, short: bool) -> dict[str, str]:
+    """What a result hangs on: the code that trains and watches, tuneloop's files or the peer's packages.
+
+    Args:
+        system: A module of train_speed.
+        short: Whether it trains in this process's environment.
+    """
     files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if file.name not in ("table.py", "kinds.py")]
+    files += sorted((ROOT / "benchmarks" / "train_speed").glob("**/*.py"))
+    packages = {} if short or system == "tuneloop" else installed_packages(system)
     if system == "tuneloop":
         folders = ("examples", "loss", "model", "train")
         files += sorted(file for name in folders for file in (ROOT / "src" / "tuneloop" / name).glob("*.py"))
-    return {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
+    return packages | {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
 
 
 def parser() -> argparse.ArgumentParser:

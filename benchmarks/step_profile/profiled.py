@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +24,15 @@ def main(job: Job) -> None:
     options = dict(job.options)
     profiled = options.pop(STEPS)
     system = importlib.import_module(f"benchmarks.train_speed.systems.{options.pop(SYSTEM)}")
-    profiler, done = profile(activities=[ProfilerActivity.CPU]), Counter[str]()
+    profiler, done, clock = profile(activities=[ProfilerActivity.CPU]), Counter[str](), list[float]()
 
     def ended(*_: Any) -> None:
         done["steps"] += 1
         if done["steps"] == job.steps - profiled:
             profiler.start()
+            clock.append(time.perf_counter())
         if done["steps"] == job.steps:
+            clock.append(time.perf_counter())
             profiler.stop()
 
     register_optimizer_step_post_hook(ended)
@@ -37,6 +40,7 @@ def main(job: Job) -> None:
     told = Path(job.folder) / "result.json"
     operators = {one.key: one.self_cpu_time_total / 1e6 for one in profiler.key_averages()}
     result = json.loads(told.read_text(encoding="utf-8")) | {"operators": operators, "profiled": profiled}
+    result["profiled_seconds"] = clock[1] - clock[0]
     told.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 

@@ -38,10 +38,10 @@ def line(record: Record) -> str:
     one, two = record["result"]["profile"], record["result"]["two"]
     profiled = one["profiled"]
     tokens = sum(one["tokens"][-profiled:])
-    seconds = shares(one["operators"], sum(one["seconds"][-profiled:]))
+    seconds = shares(one["operators"], one["profiled_seconds"])
     whole = sum(seconds.values())
     cells = [f"{1000 * seconds[kind] / tokens:.2f} ({seconds[kind] / whole:.0%})" for kind in HEAD]
-    clocked = slice(1, len(one["seconds"]) - profiled)
+    clocked = slice(1, len(one["seconds"]) - profiled - 1)  # the profiler started at the end of the step behind them
     speeds = [sum(run["tokens"][clocked]) / sum(run["seconds"][clocked]) for run in (one, two)]
     cells += [f"{sum(one['positions'][-profiled:]) / tokens:.2f}", *(f"{speed:.1f}" for speed in speeds)]
     return f"| {record['row']} | {' | '.join(cells)} | {speeds[1] / speeds[0]:.2f}x |"

@@ -73,7 +73,7 @@ def load_rows(run: RunFolder) -> Prepared:
 
 
 def timed_prepare(
-    recipe: Recipe, home: Path, decisions: Sequence[Decision], run: RunFolder, key: str
+    recipe: Recipe, home: Path, decisions: Sequence[Decision], run: RunFolder, key: str, *, peek: bool = False
 ) -> tuple[Prepared, float]:
     """Read, split and clean the recipe's rows, by what people decided; with the seconds it took.
 
@@ -83,25 +83,25 @@ def timed_prepare(
         decisions: The log of the run's queue.
         run: Takes the files of a set that does not fit into memory, and what is finished of it after a Ctrl-C.
         key: Of the rows that come out.
+        peek: Whether another process may hold the run of this name, so that nothing of it may change.
     """
     began = time.monotonic()
     room = room_of(recipe, input_files(recipe, home), run.cleaning, key)
     if room.folder is not None:
         say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
-    prepared = prepare_rows(recipe, home, decisions, room, functools.partial(_embedder, recipe, home))
+    prepared = prepare_rows(recipe, home, decisions, room, functools.partial(_embedder, recipe, home, peek=peek))
     return prepared, time.monotonic() - began
 
 
-def _embedder(recipe: Recipe, home: Path) -> Embedder:
-    """What reads the rows for `clean.relevance`; what it read is kept in the run folder, where there is one."""
+def _embedder(recipe: Recipe, home: Path, *, peek: bool) -> Embedder:
+    """What reads the rows for `clean.relevance`; what it read is kept in the run folder, unless this is a peek."""
     from tuneloop.model.encoder import UNREAD_ABOVE, load_encoder
     from tuneloop.model.kept_embeddings import KeptEmbeddings
 
     assert recipe.clean.relevance is not None  # nobody asks otherwise
     name = recipe.clean.relevance.encoder
     encoder = load_encoder(expand_variables(name), relative_to=home, key=ENCODER_KEY)
-    run = RunFolder(RUNS / recipe.name)
-    kept = KeptEmbeddings(encoder, run.embeddings if run.path.is_dir() else None)
+    kept = KeptEmbeddings(encoder, RunFolder(RUNS / recipe.name).embeddings, writes=not peek)
     return Embedder(name, kept.embed, lambda texts: encoder.unread_shares(texts) <= UNREAD_ABOVE, kept.forget_others)
 
 
@@ -115,7 +115,7 @@ def peek_rows(recipe: Recipe, home: Path, decisions: Sequence[Decision] | None =
     """
     decisions = load_decisions(RunFolder(RUNS / recipe.name).data) if decisions is None else decisions
     with tempfile.TemporaryDirectory() as folder:
-        return timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "")[0]
+        return timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "", peek=True)[0]
 
 
 def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:

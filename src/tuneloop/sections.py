@@ -97,7 +97,7 @@ class Clean(Section):
     outliers: Annotated[
         Outliers | None, BeforeValidator(_none_if_off, json_schema_input_type=Outliers | Literal[False] | None)
     ] = None
-    """Send rows that do not look like the rest to review: gibberish, template remains, another language."""
+    """Send rows that do not look like the rest to review: gibberish, template remains, a language of few rows."""
     label_errors: bool = False
     """Send rows to review whose label neither a classifier that left them out nor their nearest rows would give."""
     lengths: bool = False

@@ -133,10 +133,19 @@ def test_after_ctrl_c_in_the_middle_the_same_command_goes_on(place: Path, embedd
     assert 0 < went_on < len(embedded)
 
 
-def test_show_and_doctor_make_no_run_folder(place: Path):
-    done = tuneloop("show", "recipe.yaml", "-n", "1", folder=place)
-    assert done.status == 0, done.err
-    assert not (place / "runs").exists()
+def test_show_and_doctor_make_no_run_folder_and_leave_another_runs_embeddings(place: Path):
+    for words in (["show", "recipe.yaml", "-n", "1"], ["doctor", "recipe.yaml"]):
+        done = tuneloop(*words, folder=place)
+        assert done.status == 0, done.err
+        assert not (place / "runs").exists()
+    assert clean(place).status == 0
+    kept = place / "runs/r/embeddings.sqlite"
+    before = kept.read_bytes()
+    with open(place / "train.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"text": "my card is blue", "label": "card"}\n')
+    for words in (["show", "recipe.yaml", "-n", "1"], ["doctor", "recipe.yaml"]):
+        done = tuneloop(*words, folder=place)
+        assert done.status == 0 and kept.read_bytes() == before, done.err
 
 
 def test_what_a_person_let_in_stays_though_it_would_be_dropped(place: Path):

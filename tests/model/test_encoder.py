@@ -49,6 +49,27 @@ def test_long_texts_are_cut_where_the_encoder_was_trained_to(tiny, tmp_path):
     assert np.allclose(encoder.embed([long])[0], plainly(folder, long, 8), atol=1e-5)
 
 
+def test_the_vector_is_made_as_the_encoder_was_trained(tiny, tmp_path):
+    folder = shutil.copytree(tiny("bert"), tmp_path / "bert")
+    (folder / "1_Pooling").mkdir()
+    said = folder / "1_Pooling" / "config.json"
+    said.write_text('{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false}')
+    assert load_encoder(str(folder)).pooling == "mean"
+    said.write_text('{"pooling_mode_mean_tokens": false, "pooling_mode_cls_token": true}')
+    encoder = load_encoder(str(folder))
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        first = model(**tokenizer(TEXTS[0], return_tensors="pt")).last_hidden_state[0, 0].numpy()
+    assert np.allclose(encoder.embed(TEXTS)[0], first / np.linalg.norm(first), atol=1e-5)
+    said.write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(ModelError, match=r"max_tokens.*the mean over the tokens, or \[CLS\]"):
+        load_encoder(str(folder))
+    said.unlink()
+    (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Dense"}]')
+    with pytest.raises(ModelError, match="a step Dense"):
+        load_encoder(str(folder))
+
+
 def test_batches_keep_to_their_area():
     lengths = [3, 9, 1, 9, 4, 30]
     batches = _batches(lengths, 18)

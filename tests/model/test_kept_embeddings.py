@@ -41,9 +41,9 @@ def encoder(tiny: Any) -> Encoder:
     return load_encoder(str(tiny("bert")))
 
 
-def kept(encoder: Encoder, file: Path | None, **options: Any) -> tuple[KeptEmbeddings, Counting]:
+def kept(encoder: Encoder, file: Path, *, writes: bool = True, **options: Any) -> tuple[KeptEmbeddings, Counting]:
     counting = Counting(encoder, **options)
-    return KeptEmbeddings(counting, file), counting  # type: ignore[arg-type]
+    return KeptEmbeddings(counting, file, writes=writes), counting  # type: ignore[arg-type]
 
 
 def held(file: Path) -> int:
@@ -68,7 +68,7 @@ def test_no_texts(encoder: Encoder, tmp_path: Path):
 
 
 def test_half_a_surrogate_pair_is_a_text_like_others(encoder: Encoder, tmp_path: Path):
-    keys = {kept(encoder, None)[0]._key(text) for text in TEXTS}
+    keys = {kept(encoder, tmp_path / "e.sqlite")[0]._key(text) for text in TEXTS}
     assert len(keys) == len(set(TEXTS))
 
 
@@ -147,13 +147,43 @@ def test_a_file_that_cannot_be_written_is_an_expected_error(
         keeper.embed(TEXTS[:1])
 
 
-def test_without_a_file_nothing_is_kept(encoder: Encoder, tmp_path: Path):
-    for _ in range(2):
-        keeper, counting = kept(encoder, None)
-        keeper.embed(TEXTS[:3])
-        keeper.forget_others()
-        assert len(counting.read) == 3
-    assert list(tmp_path.iterdir()) == [tmp_path / "cache"] or list(tmp_path.iterdir()) == []
+def test_who_only_reads_takes_what_is_kept_and_changes_nothing(encoder: Encoder, tmp_path: Path):
+    file = tmp_path / "e.sqlite"
+    keeper, counting = kept(encoder, file, writes=False)
+    keeper.embed(TEXTS[:3])
+    keeper.forget_others()
+    assert len(counting.read) == 3 and not file.exists()
+    kept(encoder, file)[0].embed(TEXTS[:2])
+    before = file.read_bytes()
+    keeper, counting = kept(encoder, file, writes=False)
+    assert np.allclose(keeper.embed(TEXTS[1:3]), encoder.embed(TEXTS[1:3]), atol=1e-6)
+    keeper.forget_others()
+    assert counting.read == [TEXTS[2]] and file.read_bytes() == before
+    file.write_bytes(b"no database at all, but long enough to be looked at" * 40)
+    assert kept(encoder, file, writes=False)[0].embed(TEXTS[:1]).shape == (1, 32)
+
+
+def test_who_is_second_to_make_the_file_leaves_what_the_first_kept(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file, plain = tmp_path / "e.sqlite", kept_embeddings._transaction
+
+    def late(connection: sqlite3.Connection) -> Any:
+        monkeypatch.setattr(kept_embeddings, "_transaction", plain)
+        kept(encoder, file)[0].embed(TEXTS[:2])  # between the look at the version and the lock
+        return plain(connection)
+
+    monkeypatch.setattr(kept_embeddings, "_transaction", late)
+    kept(encoder, file)[0].embed(TEXTS[2:3])
+    assert held(file) == 3
+
+
+def test_another_way_of_pooling_is_another_vector(tiny: Any, tmp_path: Path):
+    folder = shutil.copytree(tiny("bert"), tmp_path / "bert")
+    keys = [encoder_sha256(load_encoder(str(folder)).source)]
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    assert encoder_sha256(load_encoder(str(folder)).source) not in keys
 
 
 def test_the_bar_counts_what_is_read(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -24,6 +24,7 @@ from tuneloop.rows.outliers import (
     calibrated,
     dictionary_pairs,
     noise_doubts,
+    noise_figures,
     noise_scores,
     noise_scores_of_blocks,
 )
@@ -203,6 +204,9 @@ def test_a_script_of_many_rows_is_scored_as_a_set_of_its_own():
 def test_a_script_of_some_rows_is_not_judged_and_one_of_a_few_rows_is_noise():
     some = noise_scores(CLEAN + CHINESE[: len(CLEAN) // 10])
     assert (some.score[len(CLEAN) :] == AT_MEDIAN).all() and len(CLEAN) // 10 < FEWEST_ROWS
+    assert some.judged[: len(CLEAN)].all() and not some.judged[len(CLEAN) :].any()
+    figures = noise_figures(some, review_below=0.3)
+    assert (figures["rows"], figures["unjudged"]) == (len(CLEAN), len(CLEAN) // 10) == (sum(figures["counts"]), 40)
     few = noise_scores(CLEAN + CHINESE[: len(CLEAN) // 25])
     assert (few.score[len(CLEAN) :] < 0.3).all()
 

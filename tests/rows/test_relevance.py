@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -195,14 +196,36 @@ def test_each_label_trusts_the_half_of_its_rows_that_is_like_the_rest_of_them():
     vectors = np.stack([np.eye(6)[means[label]] + chance.normal(0, 0.05, 6) for label in labels])
     strangers = [*range(5), 30]
     vectors[strangers] = np.eye(6)[4]
-    many, few = trusted_learnt(unit(vectors), labels)
+    (many, few), unjudged = trusted_learnt(unit(vectors), labels)
+    assert not len(unjudged)
     assert len(many) == 15 and len(few) == 4
     assert set(many.tolist()) <= set(range(5, 30)) and set(few.tolist()) <= set(range(31, 38))
 
 
 def test_rows_with_several_labels_or_none_count_as_of_one():
-    groups = trusted_learnt(word_vectors(["a", "b", "c", "d"]), [None, ("x", "y"), "x", "x"])
-    assert [set(group.tolist()) <= places for group, places in zip(groups, ({0, 1}, {2, 3}), strict=True)] == [True] * 2
+    vectors = word_vectors([f"word{number}" for number in range(9)])
+    groups, unjudged = trusted_learnt(vectors, [None, ("x", "y"), "x", "x", "x", "x", "y", "z", "z"])
+    assert not len(unjudged)
+    assert [
+        set(group.tolist()) < places for group, places in zip(groups, ({0, 1, 6, 7, 8}, {2, 3, 4, 5}), strict=True)
+    ] == [True] * 2
+
+
+def test_rows_of_too_rare_labels_stay_unjudged():
+    rows, odd = mixture(40)
+    some = next(number for number, one in enumerate(rows) if one.source in odd)
+    rows[some] = replace(rows[some], label="rare")
+    groups, unjudged = trusted_learnt(word_vectors([one.text for one in rows]), [one.label for one in rows])
+    assert unjudged.tolist() == [some] and some not in np.concatenate(groups)
+    found = judge(rows, "learnt")
+    assert rows[some] in found.kept and rows[some].id not in {one.row for one in found.doubts}
+
+
+def test_an_encoder_that_reads_no_text_about_anything_judges_nothing():
+    rows, _ = mixture(40)
+    found = judge(rows, "learnt", reader([*ENGLISH[::2], *ENGLISH[1::4]]))
+    assert found.kept == rows and found.doubts == [] and len(found.warnings) == 1
+    assert "does not read English" in found.warnings[0]
 
 
 # -- what becomes of the rows ---------------------------------------------------------------------------------------
@@ -249,12 +272,6 @@ def test_what_a_person_decided_about_is_not_dropped():
     found = judge(rows, "learnt", decided={spared.id})
     assert {one.source for one in found.dropped} == gone - {spared.source}
     assert spared in found.kept and spared.id in {one.row for one in found.doubts}
-
-
-def test_it_is_told_when_all_is_done():
-    told: list[str] = []
-    judge(mixture(5)[0], "learnt", reader(done=lambda: told.append("done")))
-    assert told == ["done"]
 
 
 def test_a_few_rows_are_not_judged():

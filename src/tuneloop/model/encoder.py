@@ -1,4 +1,4 @@
-"""Sentence embeddings from a BERT encoder: mean of the last states over the tokens, unit length.
+"""Sentence embeddings from a BERT encoder: mean of the last states over the tokens (or the first state), unit length.
 
     texts (N) -> token ids, sorted by length -> states (B, T, D) -> mean over T -> (N, D), in the order given
 
@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +42,14 @@ class Encoder:
         tokenizer: Its tokenizer.
         source: Where both came from.
         max_length: Tokens of a text that are read, [CLS] and [SEP] included.
+        pooling: "mean" over the tokens, or "first": the state of [CLS].
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: Source
     max_length: int
+    pooling: str = "mean"
 
     def embed(self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> npt.NDArray[np.float32]:
         """Embed texts.
@@ -82,7 +85,9 @@ class Encoder:
         padded = self.tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self.model.device)
         with torch.inference_mode():
             states = self.model(padded["input_ids"], attention_mask=padded["attention_mask"]).last_hidden_state
-            pooled = torch.nn.functional.normalize(pool(states, padded["attention_mask"], "mean"), dim=-1)
+            first = self.pooling == "first"
+            pooled = states[:, 0].float() if first else pool(states, padded["attention_mask"], "mean")
+            pooled = torch.nn.functional.normalize(pooled, dim=-1)
         found: npt.NDArray[np.float32] = pooled.cpu().numpy()
         return found
 
@@ -133,7 +138,7 @@ def load_encoder(name: str = MINILM, *, relative_to: Path | None = None, key: st
         The encoder, float32, frozen.
 
     Raises:
-        ModelError: if it cannot be found or is no BERT encoder.
+        ModelError: if it cannot be found, is no BERT encoder, or makes its vectors in another way.
     """
     source = find_encoder(name, relative_to=relative_to, key=key)
     loaded = load_model(source, dtype="float32", head=False)
@@ -141,7 +146,8 @@ def load_encoder(name: str = MINILM, *, relative_to: Path | None = None, key: st
     model.requires_grad_(False)
     if torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]  # transformers' wrapper hides the signature of to()
-    return Encoder(model, loaded.tokenizer, source, _max_length(source.folder, model.config.max_position_embeddings))
+    length = _max_length(source.folder, model.config.max_position_embeddings)
+    return Encoder(model, loaded.tokenizer, source, length, pooling_of(source.folder, name, key))
 
 
 def find_encoder(name: str, *, relative_to: Path | None = None, key: str = "model.name_or_path") -> Source:
@@ -161,6 +167,42 @@ def find_encoder(name: str, *, relative_to: Path | None = None, key: str = "mode
         got, allowed = config["architectures"][0], "a BERT encoder"
         raise ModelError(f"{name} is not a sentence encoder", got=got, allowed=allowed, fix=f"Check {key}")
     return source
+
+
+def pooling_of(folder: Path, name: str, key: str) -> str:
+    """How the encoder was trained to make one vector of a text: "mean", also where nothing is said, or "first".
+
+    Args:
+        folder: Of the encoder, as sentence-transformers saves it.
+        name: As the user wrote it.
+        key: The recipe's key that names it.
+
+    Raises:
+        ModelError: if it is neither, or more follows behind it.
+    """
+    steps = [str(step.get("type", "")).rpartition(".")[2] for step in _stated(folder / "modules.json", [])]
+    more = [step for step in steps if step not in ("Transformer", "Pooling", "Normalize")]
+    said = _stated(folder / "1_Pooling" / "config.json", {})
+    ways = [
+        way.removeprefix("pooling_mode_") for way, on in said.items() if way.startswith("pooling_mode_") and on is True
+    ]
+    found = {(): "mean", ("mean_tokens",): "mean", ("cls_token",): "first"}.get(tuple(ways))
+    if more or found is None:
+        raise ModelError(
+            f"{name} makes the vector of a text in a way that is not built here",
+            got=" and ".join([*ways, *(f"a step {step}" for step in more)]),
+            allowed="the mean over the tokens, or [CLS]",
+            fix=f"Set {key} to another encoder",
+        )
+    return found
+
+
+def _stated(file: Path, default: Any) -> Any:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return default
+    return found if isinstance(found, type(default)) else default
 
 
 def _max_length(folder: Path, positions: int) -> int:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tuneloop.disk import sha256_json
 from tuneloop.errors import RunError
 from tuneloop.model.cache import settings_sha256
-from tuneloop.model.encoder import Encoder
+from tuneloop.model.encoder import Encoder, pooling_of
 from tuneloop.model.source import Source
 from tuneloop.terminal import progress, warn
 
@@ -36,11 +36,12 @@ class KeptEmbeddings:
 
     Args:
         encoder: What reads.
-        file: Where they are kept; None keeps nothing (a plan that is shown makes no run folder).
+        file: Where they are kept.
+        writes: False reads what is kept, and keeps nothing: another process may hold the run.
     """
 
-    def __init__(self, encoder: Encoder, file: Path | None) -> None:
-        self.encoder, self.file = encoder, file
+    def __init__(self, encoder: Encoder, file: Path, *, writes: bool = True) -> None:
+        self.encoder, self.file, self.writes = encoder, file, writes
         self._encoder_key = encoder_sha256(encoder.source)
         self._used: set[bytes] = set()
 
@@ -77,7 +78,7 @@ class KeptEmbeddings:
             RunError: if the file cannot be written.
         """
         with self._opened() as connection:
-            if connection is None:
+            if connection is None or not self.writes:
                 return
             old = [key for (key,) in connection.execute("SELECT key FROM vectors") if key not in self._used]
             if old:
@@ -100,16 +101,17 @@ class KeptEmbeddings:
         return True
 
     def _keep(self, connection: sqlite3.Connection | None, keys: Sequence[bytes], vectors: Vectors) -> None:
-        if connection is not None:
+        if connection is not None and self.writes:
             values = ((key, vector.astype("<f4").tobytes()) for key, vector in zip(keys, vectors, strict=True))
             with _transaction(connection):
                 connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", values)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection | None]:
-        """The file, made anew where it is missing, broken or of another version: it holds nothing that is lost."""
-        if self.file is None:
-            yield None
+        """The file, made anew where it is missing, no database or of another version: it holds nothing that is lost."""
+        if not self.writes:
+            with _read_only(self.file) as connection:
+                yield connection
             return
         with _explained(self.file):
             try:
@@ -128,7 +130,24 @@ def encoder_sha256(source: Source) -> str:
     """Hash of all that decides a vector: weights, settings, tokenizer, and how many tokens are read."""
     limit = source.folder / "sentence_bert_config.json"
     stated = limit.read_text(encoding="utf-8") if limit.is_file() else ""
-    return sha256_json([source.sha256, settings_sha256(source.folder), stated, SCHEMA])
+    pooling = pooling_of(source.folder, source.name, "clean.relevance.encoder")
+    return sha256_json([source.sha256, settings_sha256(source.folder), stated, pooling, SCHEMA])
+
+
+@contextlib.contextmanager
+def _read_only(file: Path) -> Iterator[sqlite3.Connection | None]:
+    """The file as it is, or None where there is none that can be read now."""
+    connection = None
+    try:
+        if file.is_file():
+            connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
+            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
+                connection.close()
+                connection = None
+    except sqlite3.Error:
+        connection = None
+    with contextlib.closing(connection) if connection is not None else contextlib.nullcontext():
+        yield connection
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -136,9 +155,12 @@ def _connect(file: Path) -> sqlite3.Connection:
     try:
         if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
             with _transaction(connection):
-                connection.execute("DROP TABLE IF EXISTS vectors")
-                connection.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
-                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:  # nobody was quicker
+                    connection.execute("DROP TABLE IF EXISTS vectors")
+                    connection.execute(
+                        "CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+                    )
+                    connection.execute(f"PRAGMA user_version = {SCHEMA}")
     except BaseException:
         connection.close()
         raise

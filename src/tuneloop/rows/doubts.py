@@ -15,16 +15,13 @@ from tuneloop.rows.labels import slip_doubts
 from tuneloop.rows.near_duplicates import LabelConflict
 from tuneloop.rows.repair_think import unclosed_doubts
 from tuneloop.rows.room import MEMORY, Room
+from tuneloop.rows.stage import quiet
 from tuneloop.sections import Clean
-
-
-def _quiet(_: str) -> None:
-    """Nobody listens."""
 
 
 def doubts_of(
     rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int,
-    figures: dict[str, Any] | None = None, tell: Callable[[str], None] = _quiet, room: Room = MEMORY,
+    figures: dict[str, Any] | None = None, tell: Callable[[str], None] = quiet, room: Room = MEMORY,
 ) -> list[Doubt]:  # fmt: skip
     """The doubts of all stages that the recipe switches on, stage after stage.
 
@@ -49,6 +46,8 @@ def doubts_of(
         blocks = lambda: blocks_of(row_text(row) for row in rows)  # noqa: E731
         scores = NoiseScores(**room.arrays("noise", lambda: dict(vars(noise_scores_of_blocks(blocks)))))
         found += noise_doubts(rows, scores, review_below=clean.outliers.review_below)
+        if 0 < (few := int((~scores.judged).sum())) < len(rows):
+            tell(f"outliers: {few} rows are in scripts that too few others have to tell noise from them; none waits")
         if figures is not None:
             figures["noise"] = noise_figures(scores, review_below=clean.outliers.review_below)
     if clean.label_errors:

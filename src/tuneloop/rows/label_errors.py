@@ -1,6 +1,6 @@
 """Likely label errors: rows whose label neither a classifier that left them out nor their nearest rows would give.
 
-How many: a label is taken for wrong where chance explains it better than the text does. If a share e of the labels were
+How many: those whose label is wrong with a probability above WRONG_FROM. If a share e of the labels were
 drawn at random among the others, and q_j is the probability of label j by the text, a row has its label i with
 
     P(i) = (1 - e) * q_i + e * (1 - q_i) / (C - 1)        q_j ~ p_j^b
@@ -31,6 +31,7 @@ import numpy as np
 
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.out_of_fold import Bools, Floats, Ints, OutOfFold, log_softmax, out_of_fold
+from tuneloop.rows.stage import quiet
 from tuneloop.rows.texts import row_text
 
 STAGE = "label_errors"
@@ -60,11 +61,7 @@ class Errors:
     found: float
 
 
-def _quiet(_: str) -> None:
-    """Nobody listens."""
-
-
-def label_doubts(rows: Sequence[Row], *, seed: int = 0, tell: Callable[[str], None] = _quiet) -> list[Doubt]:
+def label_doubts(rows: Sequence[Row], *, seed: int = 0, tell: Callable[[str], None] = quiet) -> list[Doubt]:
     """The rows whose label is likely wrong, in order, each with the label that would fit.
 
     Rows without a label and rows with several are not judged, nor are sets of fewer than FEWEST_ROWS labelled rows.
@@ -82,7 +79,7 @@ def label_doubts(rows: Sequence[Row], *, seed: int = 0, tell: Callable[[str], No
     judged = out_of_fold([row_text(row) for row in labelled], labels, seed=seed)
     worth, likely = plausibility(judged)
     errors = estimate_errors(judged)
-    if errors.found < FEWEST_FOUND:
+    if errors.found < FEWEST_FOUND and judged.judged.any():
         right = float((judged.pooled.argmax(axis=1) == judged.given).mean())
         tell(
             f"label_errors: the words of these rows say little about their labels (rows that left a row out give "
@@ -161,7 +158,7 @@ def estimate_errors(judged: OutOfFold) -> Errors:
     wrong[some] = by_chance / ((1 - share) * own + by_chance)
     # A label is doubted where its odds are below these: w > WRONG_FROM, solved for q.
     odds = (1 - WRONG_FROM) * share / (WRONG_FROM * (1 - share) * (classes - 1))
-    doubted = shares < odds / (1 + odds)
+    doubted = (shares < odds / (1 + odds)) & (shares < shares.max(axis=1, keepdims=True))
     others = doubted.sum(axis=1) - doubted[every, given]
     return Errors(float(share), float(sharpness), wrong, float(others.mean() / (classes - 1)))
 

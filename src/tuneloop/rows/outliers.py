@@ -28,7 +28,8 @@ finds half to four fifths of English noise and a tenth to a half of Chinese nois
 template with two words filled in stays near its like.
 
 A script that a twentieth of the rows or more are written in (OWN_SHARE, and at least OWN_ROWS) is scored as a set of
-its own: the Chinese rows of a set that is mostly English are no noise. A script of fewer rows is, beside the others.
+its own: the Chinese rows of a set that is mostly English are no noise; fewer than FEWEST_ROWS of them are not judged.
+A script of fewer rows still is noise beside the others.
 
 Memory is that of one block of texts, two tables of BUCKETS numbers, and four numbers a row.
 """
@@ -83,12 +84,14 @@ class NoiseScores:
         wording: (N,) surprise of the text, nats.
         shape: (N,) surprise of its shape, nats.
         by_shape: (N,) whether the shape is what decided.
+        judged: (N,) False for rows that had too few like them; they score AT_MEDIAN.
     """
 
     score: Floats
     wording: Floats
     shape: Floats
     by_shape: Bools
+    judged: Bools
 
 
 def noise_scores(texts: Sequence[str]) -> NoiseScores:
@@ -104,14 +107,15 @@ def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
     """The noise scores of a set that need not fit into memory; the same as of all its texts at once.
 
     Args:
-        blocks: Gives the texts from the start; asked eight times, and more where groups of scripts are scored.
+        blocks: Gives the texts from the start; asked seven times, and more where groups of scripts are scored.
     """
     group = _groups(blocks)
     groups = int(group.max(initial=0)) + 1
     if groups == 1:
         return _scores(blocks, len(group))
     score, wording, shape = np.zeros((3, len(group)))
-    found = NoiseScores(score, wording, shape, np.zeros(len(group), bool))
+    by_shape, judged = np.zeros((2, len(group)), bool)
+    found = NoiseScores(score, wording, shape, by_shape, judged)
     for one in range(groups):
         inside = group == one
         scores = _scores(functools.partial(_of_group, blocks, group, one), int(inside.sum()))
@@ -151,7 +155,7 @@ def _scores(blocks: Blocks, rows: int) -> NoiseScores:
     """The scores of one group of texts."""
     if rows < FEWEST_ROWS:
         same = np.zeros(rows)
-        return NoiseScores(same + AT_MEDIAN, same, same, np.zeros(rows, bool))
+        return NoiseScores(same + AT_MEDIAN, same, same, *np.zeros((2, rows), bool))
     step = -(-rows // STATISTICS_ROWS)
 
     def some() -> Iterator[Sequence[str]]:
@@ -170,7 +174,8 @@ def _scores(blocks: Blocks, rows: int) -> NoiseScores:
     wording, shape = _surprises(blocks, readings, tables, counted)
     by_wording = fit_bulk(wording, floor=LEAST_WORDING).normal_scores(wording)
     by_shape = linear_scores(shape, floor=LEAST_SHAPE)
-    return NoiseScores(calibrated(np.maximum(by_wording, by_shape)), wording, shape, by_shape > by_wording)
+    score = calibrated(np.maximum(by_wording, by_shape))
+    return NoiseScores(score, wording, shape, by_shape > by_wording, np.ones(rows, bool))
 
 
 def calibrated(worse: Floats) -> Floats:
@@ -208,15 +213,17 @@ def noise_doubts(rows: Sequence[Row], scores: NoiseScores, *, review_below: floa
 
 
 def noise_figures(scores: NoiseScores, *, review_below: float) -> dict[str, Any]:
-    """The distribution of the scores, JSON-able: rows, judged, review_below, below, edges (BINS + 1), counts (BINS).
+    """The distribution of the scores, JSON-able: rows (judged ones), unjudged, judged (any), review_below, below, edges
+    (BINS + 1), counts (BINS).
 
     Args:
         scores: Of all rows of the set.
         review_below: As for `noise_doubts`.
     """
-    counts, edges = np.histogram(scores.score, bins=BINS, range=(0.0, 1.0))
+    counts, edges = np.histogram(scores.score[scores.judged], bins=BINS, range=(0.0, 1.0))
+    rows = int(scores.judged.sum())
     return {
-        "rows": len(scores.score), "judged": len(scores.score) >= FEWEST_ROWS, "review_below": review_below,
+        "rows": rows, "unjudged": len(scores.judged) - rows, "judged": rows > 0, "review_below": review_below,
         "below": int((scores.score < review_below).sum()), "edges": [round(edge, 6) for edge in edges.tolist()],
         "counts": counts.tolist(),
     }  # fmt: skip

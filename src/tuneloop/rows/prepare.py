@@ -85,10 +85,7 @@ def inputs_key(recipe: Recipe, folder: Path) -> dict[str, str]:
         DataError: naming all files that are missing, or if a hub set cannot be loaded.
     """
     key: dict[str, str] = {}
-    places = list(_places(recipe, folder).values())
-    if recipe.clean.relevance is not None and recipe.clean.relevance.examples is not None:
-        places.append(locate(recipe.clean.relevance.examples, folder))
-    for place in places:
+    for place in _places(recipe, folder).values():
         key |= {shown_path(path, folder): sha256_file(path) for path in place.files}
         key |= {hub_name(place): rows_sha256(read_hub(place.hub, place.split))} if place.hub else {}
     return key
@@ -107,14 +104,19 @@ def _specs(recipe: Recipe) -> dict[Split, str | float]:
     return {"train": recipe.data.train, "validation": recipe.data.validation, "test": recipe.data.test}
 
 
-def _places(recipe: Recipe, folder: Path) -> dict[Split, Place]:
-    """Where the sides are that name rows of their own; every one that is missing is told at once."""
-    found: dict[Split, Place] = {}
+def _places(recipe: Recipe, folder: Path) -> dict[str, Place]:
+    """Where the sides are that name rows of their own, and examples; every one that is missing is told at once."""
+    found: dict[str, Place] = {}
     faults: dict[str, DataError] = {}
-    for split, spec in _specs(recipe).items():
+    named: list[tuple[str, str | float | None, str]] = [
+        (split, spec, recipe.data.source) for split, spec in _specs(recipe).items()
+    ]
+    if recipe.clean.relevance is not None:
+        named.append(("examples", recipe.clean.relevance.examples, ""))
+    for name, spec, origin in named:
         if isinstance(spec, str):
             try:
-                found[split] = locate(spec, folder, recipe.data.source)
+                found[name] = locate(spec, folder, origin)
             except DataError as error:
                 faults[error.what] = error
     missing = list(faults.values())
@@ -176,6 +178,7 @@ def prepare_rows(
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
     report["doubts"] = dict(Counter(doubt.stage for doubt in cleaned.doubts).most_common())
     report |= {"waiting": waiting_by_stage(waiting, cleaned.doubts), "review": dict(reviewed.deeds), **cleaned.figures}
+    cleaned.done()
     return Prepared(
         train, splits.validation, splits.test, dropped, repairs, labels, report, cleaned.rows, cleaned.doubts
     )
@@ -205,6 +208,7 @@ class _Cleaned:
     splits: Splits
     warnings: list[str]
     figures: dict[str, Any]
+    done: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -246,8 +250,9 @@ def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room:
         rows, doubts = masked.rows, masked.doubts
         repairs.append(masked.repairs)
     told: list[str] = []
+    done: Callable[[], None] = list
     if clean.relevance is not None:
-        judged = _relevance(rows, asked)
+        judged, done = _relevance(rows, asked)
         left = {row.source for row in judged.kept}
         doubts = [doubt for doubt in doubts if doubt.source in left] + judged.doubts
         rows, told = judged.kept, list(judged.warnings)
@@ -255,7 +260,7 @@ def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room:
     figures: dict[str, Any] = {}
     doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures, tell=told.append, room=room)
     warnings = named + spelt + html_warnings(splits, basic.repairs) + told
-    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures)
+    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures, done)
 
 
 def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence[Row]], room: Room) -> Sequence[Repair]:
@@ -266,8 +271,8 @@ def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence
     return left
 
 
-def _relevance(rows: Sequence[Row], given: Asked) -> Judged:
-    """What the stage of relevance says of the rows; it holds them all in memory.
+def _relevance(rows: Sequence[Row], given: Asked) -> tuple[Judged, Callable[[], None]]:
+    """What the stage of relevance says of the rows, all in memory; what its encoder does at the end of the cleaning.
 
     Raises:
         RecipeError: if nothing was handed in that reads rows.
@@ -284,7 +289,8 @@ def _relevance(rows: Sequence[Row], given: Asked) -> Judged:
         found = read_questions(asked.examples, columns=given.recipe.data.columns, folder=given.folder)
         examples = [asked_text(row) for row in found]
     decided = {row for row, decision in in_force(given.decisions).items() if decision.settles}
-    return judge_relevance(rows, asked, given.embedder(), examples=examples, decided=decided)
+    embedder = given.embedder()
+    return judge_relevance(rows, asked, embedder, examples=examples, decided=decided), embedder.done
 
 
 def _share(given: str | float) -> float:

@@ -6,7 +6,8 @@
 Trusted is a third of the rows, the nearest (by cosine) to the centre of what tells the task: the mean of the example
 rows; or, for a description, that of the tenth of the rows that are nearest to it, since a text about questions is
 itself no question. Where nothing is told, each label's own half of the rows nearest to its mean, twice over; rows with
-no label, or several, count as of one. A trusted row is judged by a fit without its fold: no row vouches for itself.
+no label, with several, or with one that FEWEST_OF_A_LABEL rows do not have, count as of one label; if these are so few
+themselves, they stay unjudged. A trusted row is judged by a fit without its fold: no row vouches for itself.
 
 The distance is Mahalanobis', to the nearest label's mean, all with one covariance (Lee et al. 2018, arXiv:1807.03888,
 section 2.1), which SHRINKAGE draws towards a sphere, since there may be fewer rows than dimensions:
@@ -29,6 +30,7 @@ far rows. Centring on the set's mean finds the strangers only where there are ma
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +52,8 @@ Vectors = NDArray[np.float32]
 Label = str | tuple[str, ...] | None
 
 STAGE = "relevance"
+FEWEST_OF_A_LABEL = 4
+"""Half of fewer rows leaves none to judge a trusted one by."""
 FEWEST_ROWS = 50
 """Fewer rows say too little about what they have in common."""
 TOLD, TOLD_IN_WORDS, LEARNT = 1 / 3, 0.1, 0.5
@@ -61,6 +65,8 @@ FIT_ROWS = 20_000
 ROWS_AT_ONCE = 8192
 LEAST_STRANGERS, MOST_STRANGERS = 0.01, 0.5
 ROUNDS = 200
+READ_OF_ANYTHING = 0.5
+"""Of the texts about anything, in the rows' language as far as they go: an encoder has to read so many."""
 FEWEST_APART = 1.0
 """Deviations of the task's own distances that texts about anything must be away, or nothing can be told apart."""
 READS_CHINESE = "shibing624/text2vec-base-chinese"
@@ -80,7 +86,7 @@ class Embedder:
         name: As the recipe names it.
         embed: N texts -> (N, D) float32, each of length 1.
         reads: N texts -> (N,) whether it has words for enough of each.
-        done: Called at the end: what was embedded for other rows may be forgotten.
+        done: Called when the cleaning has come to its end: what was embedded for other rows may be forgotten.
     """
 
     name: str
@@ -136,14 +142,9 @@ def judge_relevance(
         found.warnings.append(f"relevance: {len(readable)} rows are too few to be judged, wanted {FEWEST_ROWS}")
     else:
         some, labels = [texts[place] for place in readable], [rows[place].label for place in readable]
-        likely, apart = _judged(some, labels, asked, examples, embedder)
-        scores[readable] = likely if apart >= FEWEST_APART else 1.0
-        if apart < FEWEST_APART:
-            found.warnings.append(
-                f"relevance: to {embedder.name} these rows look hardly more like each other than like texts about "
-                "anything; none is judged"
-            )
-    embedder.done()
+        scores[readable], warning = _judged(some, labels, asked, examples, embedder)
+        if warning:
+            found.warnings.append(f"relevance: {warning}; no row is judged")
     for row, score in zip(rows, scores.tolist(), strict=True):
         if score < asked.drop_below and row.id not in decided:
             reason = f"not of the task (relevance {score:.3f}, dropped below {asked.drop_below:g})"
@@ -157,16 +158,24 @@ def judge_relevance(
 
 def _judged(
     texts: Sequence[str], labels: Sequence[Label], asked: Relevance, examples: Sequence[str], embedder: Embedder
-) -> tuple[Floats, float]:
-    """(N,) relevance of texts that the encoder reads; how far texts about anything are."""
+) -> tuple[Floats, str]:
+    """(N,) relevance of texts that the encoder reads; why none can be judged, and all have 1.0, or ""."""
+    every, anything = np.ones(len(texts)), CHINESE if chinese_share(texts) > CHINESE_ABOVE else ENGLISH
+    if embedder.reads(anything).mean() < READ_OF_ANYTHING:
+        language = "Chinese" if anything is CHINESE else "English"
+        return every, f"{embedder.name} does not read {language}, the language of the texts that strangers are told by"
     vectors = embedder.embed(texts)
     description = embedder.embed([asked.task])[0] if asked.task is not None else None
+    unjudged: Ints = np.zeros(0, dtype=np.int64)
     if examples or description is not None:
         groups = [trusted_told(vectors, embedder.embed(examples) if examples else None, description)]
     else:
-        groups = trusted_learnt(vectors, labels)
-    anything = CHINESE if chinese_share(texts) > CHINESE_ABOVE else ENGLISH
-    return relevance(*distances(vectors, groups, embedder.embed(anything)))
+        groups, unjudged = trusted_learnt(vectors, labels)
+    likely, apart = relevance(*distances(vectors, groups, embedder.embed(anything)))
+    if apart < FEWEST_APART:
+        return every, f"to {embedder.name} these rows look hardly more like each other than like texts about anything"
+    likely[unjudged] = 1.0
+    return likely, ""
 
 
 def _read(
@@ -215,23 +224,29 @@ def trusted_told(vectors: Vectors, examples: Vectors | None, description: Vector
     return _nearest(vectors, np.sum(centres, axis=0), TOLD)
 
 
-def trusted_learnt(vectors: Vectors, labels: Sequence[Label]) -> list[Ints]:
+def trusted_learnt(vectors: Vectors, labels: Sequence[Label]) -> tuple[list[Ints], Ints]:
     """For each label, places of its rows that are most like its others.
 
     Args:
         vectors: (N, D) of the rows, each of length 1.
-        labels: Of each row; what is no single label counts as one that they share.
+        labels: Of each row; what is no single label, or one of few rows, counts as one that they share.
+
+    Returns:
+        The places for each label; those of rows that are too few to have any.
     """
+    rows = Counter(labels)
     of: dict[str | None, list[int]] = {}
     for place, label in enumerate(labels):
-        of.setdefault(label if isinstance(label, str) else None, []).append(place)
+        many = isinstance(label, str) and rows[label] >= FEWEST_OF_A_LABEL
+        of.setdefault(label if isinstance(label, str) and many else None, []).append(place)
+    few = of.pop(None) if len(of.get(None, [])) in range(1, FEWEST_OF_A_LABEL) else []
     groups = []
     for members in of.values():
         places = chosen = np.array(members)
         for _ in range(2):
             chosen = places[_nearest(vectors[places], vectors[chosen].mean(axis=0), LEARNT)]
         groups.append(chosen)
-    return groups
+    return groups, np.array(few, dtype=np.int64)
 
 
 def _nearest(vectors: Vectors, centre: Vectors, share: float) -> Ints:
