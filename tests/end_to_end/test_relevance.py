@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,12 @@ def written(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "runs/r").glob("*") if path.name != ".lock")
 
 
+def vectors(folder: Path) -> int:
+    """How many are kept."""
+    with contextlib.closing(sqlite3.connect(folder / "runs/r/embeddings.sqlite")) as connection:
+        return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+
+
 def dropped(folder: Path) -> pl.DataFrame:
     return pl.read_parquet(folder / "runs/r/data/dropped.parquet").filter(pl.col("stage") == "relevance")
 
@@ -101,6 +109,10 @@ def test_a_second_cleaning_embeds_only_what_is_new(place: Path, embedded: list[s
     with open(place / "train.jsonl", "a", encoding="utf-8") as file:
         file.write('{"text": "my card is blue", "label": "card"}\n')
     assert clean(place).status == 0 and embedded == ["my card is blue"]
+    held = vectors(place)
+    lines = (place / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (place / "train.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
+    assert clean(place).status == 0 and vectors(place) == held - 1, "what no row says any more is forgotten"
 
 
 def test_other_examples_another_encoder_or_another_task_are_another_cleaning(
