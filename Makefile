@@ -7,19 +7,21 @@ STAMP := $(VENV)/.installed
 TUNELOOP := $(VENV)/bin/tuneloop
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-train bench-labels bench-generate bench-scaling bench-near bench-noise \
-        bench-json bench-augment bench-effect bench-memory clean
+.PHONY: help install demo test check bench-train bench-profile bench-labels bench-generate bench-scaling bench-near bench-noise \
+        bench-json bench-augment bench-effect bench-memory bench-relevance clean
 
 help:
 	@echo "make demo     install, then tune and score the shipped example; ends with runs/customer_service/report.html"
 	@echo "make test     install, then run the tests"
 	@echo "make check    install, then format, lint, types, layers, docstrings"
 	@echo "make bench-train  the training speed of tuneloop and its peers; hours, on an idle machine, with TUNELOOP_DATA"
+	@echo "make bench-profile  where the time of a training step goes, of tuneloop and of HF Trainer; minutes, the same way"
 	@echo "make bench-labels  label scoring against each label by itself; hours, on an idle machine, with TUNELOOP_DATA"
 	@echo "make bench-generate  the speed of greedy answers beside transformers' generate, the same way"
 	@echo "make bench-scaling  whether speed and memory stay flat from short to long documents, from few to many rows"
 	@echo "make bench-near  near duplicates: speed, memory and quality beside four peers, with TUNELOOP_DATA"
-	@echo "make bench-noise  whether planted noise and flipped labels are found, with TUNELOOP_DATA"
+	@echo "make bench-noise  whether planted noise and flipped labels are found; minutes, with TUNELOOP_DATA"
+	@echo "make bench-relevance  whether rows of other sets are found; minutes, with TUNELOOP_DATA"
 	@echo "make bench-augment  what other words do to accuracy and robustness; hours, with TUNELOOP_DATA"
 	@echo "make bench-effect  what dirt costs a tuned model, and what cleaning gives back; hours, with TUNELOOP_DATA"
 	@echo "make bench-memory  whether 2 GB of rows are cleaned within 500 MB, to the same bytes; hours"
@@ -55,6 +57,9 @@ check: install
 bench-train: install
 	$(VENV)/bin/python -m benchmarks.train_speed $(BENCH_ARGS)
 
+bench-profile: install
+	$(VENV)/bin/python -m benchmarks.step_profile $(BENCH_ARGS)
+
 bench-labels: install
 	$(VENV)/bin/python -m benchmarks.label_scoring $(BENCH_ARGS)
 
@@ -69,6 +74,9 @@ bench-near: install
 
 bench-noise: install
 	$(VENV)/bin/python -m benchmarks.noise $(BENCH_ARGS)
+
+bench-relevance: install
+	$(VENV)/bin/python -m benchmarks.relevance $(BENCH_ARGS)
 
 bench-augment: install
 	$(VENV)/bin/python -m benchmarks.augmentation $(BENCH_ARGS)

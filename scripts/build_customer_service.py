@@ -1,7 +1,7 @@
 """Build the shipped customer-service set: clean rows -> train.jsonl with planted faults, test.jsonl, planted.json.
 
     scripts/customer_service/rows.jsonl        994 clean rows, written by hand, 14 intents
-    scripts/customer_service/near_twins.jsonl   30 rewordings of a few of them (key near_of: the original's text)
+    scripts/customer_service/near_twins.jsonl   30 of them with a word changed (key near_of: the original's text)
     scripts/customer_service/off_topic.jsonl    25 rows that belong to no intent, with the label an export gave them
         |   no random numbers: every choice and place follows from sha256(SEED, purpose, text), so that
         v   editing one row moves no other, and the same input gives the same bytes on every machine
@@ -15,8 +15,8 @@ planted.json is a list, in the order of the lines of train.jsonl, one entry a fa
     line     its line in train.jsonl, 1-based
     of       `file:line` of the row that it repeats, or null
     before   the clean row (of a repeat: the row that it repeats), or null where none was meant (off topic)
-    expect   what the recipe `customer_service` does with it: "dropped" | "repaired" | "kept for now"
-             (near duplicates and off-topic rows wait for later cleaning stages). A row without a label is
+    expect   what the recipe `customer_service` does with it: "dropped" | "repaired" | "dropped, or the row that it
+             repeats" (of near twins the better one stays) | "dropped or to review". A row without a label is
              of use to the recipe `customer_service_replies`, which reads text and reply alone.
 
 Run: python scripts/build_customer_service.py [--out FOLDER]
@@ -38,6 +38,8 @@ TEST_ROWS = 20  # of each intent
 HERE = Path(__file__).parent
 SOURCE = HERE / "customer_service"
 TARGET = HERE.parent / "src" / "tuneloop" / "templates" / "customer_service"
+
+EITHER = "dropped, or the row that it repeats"
 
 Record = dict[str, Any]
 
@@ -253,7 +255,7 @@ def repeats(rows: list[Record], near: list[Record], taken: set[str]) -> list[Lin
     by_text = {row["text"]: row for row in rows}
     for twin in near:
         row = {key: value for key, value in twin.items() if key != "near_of"}
-        again(by_text[twin["near_of"]], row, "near_duplicate", "reworded", "kept for now")
+        again(by_text[twin["near_of"]], row, "near_duplicate", "a word changed", EITHER)
     used = set(taken)
     for how, (count, changed) in REPEATS.items():
         fits = [row for row in drawn(rows, "exact_duplicate") if row["text"] not in used]
@@ -276,7 +278,7 @@ def strangers(test: list[Record], off_topic: list[Record]) -> list[Line]:
             lines.append(Line(place, dump({**row, "text": changed(row["text"])}), "", fault))
         pool = pool[count:]
     for row in off_topic:
-        fault = Fault("off_topic", "wrong label", None, "kept for now")
+        fault = Fault("off_topic", "wrong label", None, "dropped or to review")
         lines.append(Line(fraction("place", row["text"]), dump(row), "", fault))
     return lines
 

@@ -29,6 +29,7 @@ SPEEDS = {
     "noise",
     "products",
     "scaling",
+    "step_profile",
     "train_speed",
 }  # no recipe makes them; tests/benchmarks has theirs
 MODELS = ["floor", "encoder", "untuned", "tuned"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.dirt.plant import Rates, dirty_set
 from benchmarks.dirt.sets import Record, made_up
-from benchmarks.effect.arms import ARMS, MODEL, STAGES, Arm, run_arm
+from benchmarks.effect.arms import ARMS, MODEL, STAGES, WITHOUT_ENCODER, Arm, run_arm
 from benchmarks.effect.table import table
 from benchmarks.outcome import conclude
 from benchmarks.session import Session
@@ -88,7 +88,12 @@ def arm_of(name: str, seed: int, asked: argparse.Namespace) -> Arm:
     settings = SHORT if asked.short else MODEL
     if asked.model:
         settings = settings | {"model": {"name_or_path": str(asked.model)}}
-    return Arm(name, seed, rows, dirty, test_rows(asked), settings)
+    return Arm(name, seed, rows, dirty, test_rows(asked), settings, stages_of(asked))
+
+
+def stages_of(asked: argparse.Namespace) -> dict[str, Any]:
+    """What cleans in the cleaned arms."""
+    return WITHOUT_ENCODER if asked.short else STAGES
 
 
 def set_of(asked: argparse.Namespace) -> str:
@@ -116,8 +121,8 @@ def key_of(name: str, seed: int, asked: argparse.Namespace) -> str:
     files = [file for folder in CODE for file in sorted((ROOT / folder).glob("*.py"))]
     files = [file for file in files if file.name not in ("table.py", "__main__.py")]
     code = {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
-    settings = SHORT if asked.short else MODEL
-    return sha256_json([name, seed, asked.rows, set_of(asked), str(asked.model or ""), settings, STAGES, code])
+    settings, stages = SHORT if asked.short else MODEL, stages_of(asked)
+    return sha256_json([name, seed, asked.rows, set_of(asked), str(asked.model or ""), settings, stages, code])
 
 
 @contextlib.contextmanager

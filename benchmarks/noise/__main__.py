@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.dirt.sets import shipped_sha256
 from benchmarks.noise.measure import FIGURES
 from benchmarks.noise.plot import histograms
 from benchmarks.noise.table import table
@@ -28,6 +29,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "noise"
 SHORT_ROWS = 400
 MODULES = {
     "noise": ("bulk", "ngrams", "outliers", "script", "texts"), "labels": ("label_errors", "ngrams", "out_of_fold"),
+    "sent": ("label_errors", "ngrams", "out_of_fold"),
 }  # fmt: skip
 """Of tuneloop.rows: what a figure is measured of."""
 
@@ -96,7 +98,7 @@ def key_of(figure: str, name: str, seed: int, rows: int | None, *, cleanlab: boo
     files = [file for file in files if file.stem not in ("plot", "table", "__main__")]
     files += [ROOT / "src" / "tuneloop" / "rows" / f"{one}.py" for one in MODULES[figure]]
     code = {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
-    return sha256_json([figure, name, seed, rows, cleanlab, code])
+    return sha256_json([figure, name, seed, rows, cleanlab, shipped_sha256(name), code])
 
 
 def shown(command: str, asked: argparse.Namespace) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.dirt.plant import Dirty, Rates, dirty_set
 from tuneloop.errors import RunError
-from tuneloop.rows.label_errors import margin, plausibility, suspicious
+from tuneloop.rows.label_errors import estimate_errors, margin, plausibility, suspicious
 from tuneloop.rows.out_of_fold import out_of_fold
 from tuneloop.rows.outliers import AT_END, noise_scores
 
@@ -69,7 +69,7 @@ def labels(name: str, seed: int, rows: int | None, peer: Path | None) -> Result:
     bad[[one.line - 1 for one in dirty.planted]] = True
     judged = out_of_fold([row["text"] for row in rows_in], [row["label"] for row in rows_in], seed=seed)
     worth, likely = plausibility(judged)
-    doubted = suspicious(judged)
+    doubted = suspicious(judged, estimate_errors(judged))
     right = [judged.labels[likely[one.line - 1]] == one.before["label"] for one in dirty.planted if one.before]
     found: Result = {
         "rows": len(rows_in), "flipped": int(bad.sum()), "labels": len(judged.labels),
@@ -94,9 +94,37 @@ def labels(name: str, seed: int, rows: int | None, peer: Path | None) -> Result:
     return found
 
 
+def sent(name: str, seed: int, rows: int | None, peer: Path | None) -> Result:
+    """How many rows the label stage sends to review: of the set as it is, and with a twentieth of the labels flipped.
+
+    Args:
+        name: The set.
+        seed: Of the flips and of the folds.
+        rows: How many rows of the set; None is all.
+        peer: Not used.
+    """
+    found: Result = {}
+    for kind, rate in (("as it is", 0.0), ("flipped", Rates().flipped)):
+        dirty = dirty_set(name, seed=seed, rates=Rates(flipped=rate).only("flipped"), rows=rows)[1]
+        rows_in = records(dirty)
+        bad = np.zeros(len(rows_in), bool)
+        bad[[one.line - 1 for one in dirty.planted]] = True
+        judged = out_of_fold([row["text"] for row in rows_in], [row["label"] for row in rows_in], seed=seed)
+        errors = estimate_errors(judged)
+        doubted = suspicious(judged, errors)
+        found[kind] = {
+            "rows": len(rows_in), "labels": len(judged.labels), "flipped": int(bad.sum()),
+            "right": float((judged.pooled.argmax(axis=1) == judged.given).mean()), "share": errors.share,
+            "said_to_be_found": errors.found, "own_sent": float(doubted[~bad].mean()),
+            "found": float(doubted[bad].mean()) if bad.any() else None,
+        }  # fmt: skip
+    return found
+
+
 FIGURES: dict[str, tuple[Callable[[str, int, int | None, Path | None], Result], tuple[str, ...]]] = {
     "noise": (noise, ("banking77", "medquad_nih", "smp2019_nlu")),
     "labels": (labels, ("banking77", "snips", "smp2019_nlu")),
+    "sent": (sent, ("banking77", "customer_service", "snips", "smp2019_nlu")),
 }
 """Figure -> how it is measured, and the sets that it is reported on."""
 

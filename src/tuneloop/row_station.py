@@ -5,6 +5,7 @@ A station's key is the hash of all that decides its output; `flow.py` compares k
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import time
@@ -17,11 +18,14 @@ from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe
 from tuneloop.review.log import Decision, decisions_key
 from tuneloop.review.store import load_decisions
+from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared, input_files, inputs_key, load_prepared, prepare_rows, save_prepared
+from tuneloop.rows.relevance import Embedder
 from tuneloop.rows.room import room_of
 from tuneloop.runs import RUNS, RunFolder
 from tuneloop.terminal import say
 
+ENCODER_KEY = "clean.relevance.encoder"
 HEAD = 2_000
 """Characters at the start of a page that hold its key."""
 
@@ -35,7 +39,18 @@ def data_key(recipe: Recipe, home: Path, decisions: Sequence[Decision]) -> str:
         recipe.task.type,
         recipe.seed,
     ]
-    return sha256_json([inputs_key(recipe, home), parts, decided, __version__])
+    inputs: dict[str, str] = inputs_key(recipe, home)  # what is missing is told before an encoder is downloaded
+    if recipe.clean.relevance is not None:
+        inputs |= {"encoder": _encoder_key(recipe.clean.relevance.encoder, home)}
+    return sha256_json([inputs, parts, decided, __version__])
+
+
+def _encoder_key(name: str, home: Path) -> str:
+    """Hash of the encoder that `clean.relevance` names; it is downloaded where it has to be."""
+    from tuneloop.model.encoder import find_encoder
+    from tuneloop.model.kept_embeddings import encoder_sha256
+
+    return encoder_sha256(find_encoder(expand_variables(name), relative_to=home, key=ENCODER_KEY))
 
 
 def rows_stand(run: RunFolder, key: str) -> bool:
@@ -58,7 +73,7 @@ def load_rows(run: RunFolder) -> Prepared:
 
 
 def timed_prepare(
-    recipe: Recipe, home: Path, decisions: Sequence[Decision], run: RunFolder, key: str
+    recipe: Recipe, home: Path, decisions: Sequence[Decision], run: RunFolder, key: str, *, peek: bool = False
 ) -> tuple[Prepared, float]:
     """Read, split and clean the recipe's rows, by what people decided; with the seconds it took.
 
@@ -68,13 +83,26 @@ def timed_prepare(
         decisions: The log of the run's queue.
         run: Takes the files of a set that does not fit into memory, and what is finished of it after a Ctrl-C.
         key: Of the rows that come out.
+        peek: Whether another process may hold the run of this name, so that nothing of it may change.
     """
     began = time.monotonic()
     room = room_of(recipe, input_files(recipe, home), run.cleaning, key)
     if room.folder is not None:
         say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
-    prepared = prepare_rows(recipe, home, decisions, room)
+    prepared = prepare_rows(recipe, home, decisions, room, functools.partial(_embedder, recipe, home, peek=peek))
     return prepared, time.monotonic() - began
+
+
+def _embedder(recipe: Recipe, home: Path, *, peek: bool) -> Embedder:
+    """What reads the rows for `clean.relevance`; what it read is kept in the run folder, unless this is a peek."""
+    from tuneloop.model.encoder import UNREAD_ABOVE, load_encoder
+    from tuneloop.model.kept_embeddings import KeptEmbeddings
+
+    assert recipe.clean.relevance is not None  # nobody asks otherwise
+    name = recipe.clean.relevance.encoder
+    encoder = load_encoder(expand_variables(name), relative_to=home, key=ENCODER_KEY)
+    kept = KeptEmbeddings(encoder, RunFolder(RUNS / recipe.name).embeddings, writes=not peek)
+    return Embedder(name, kept.embed, lambda texts: encoder.unread_shares(texts) <= UNREAD_ABOVE, kept.forget_others)
 
 
 def peek_rows(recipe: Recipe, home: Path, decisions: Sequence[Decision] | None = None) -> Prepared:
@@ -87,7 +115,7 @@ def peek_rows(recipe: Recipe, home: Path, decisions: Sequence[Decision] | None =
     """
     decisions = load_decisions(RunFolder(RUNS / recipe.name).data) if decisions is None else decisions
     with tempfile.TemporaryDirectory() as folder:
-        return timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "")[0]
+        return timed_prepare(recipe, home, decisions, RunFolder(Path(folder)), "", peek=True)[0]
 
 
 def data_station(run: RunFolder, recipe: Recipe, prepared: Prepared, key: str, seconds: float) -> None:

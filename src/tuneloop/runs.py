@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "augment.json"
 
     @property
+    def embeddings(self) -> Path:
+        """What the relevance stage embedded, so that it need not do so again."""
+        return self.path / "embeddings.sqlite"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"

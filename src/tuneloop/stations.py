@@ -212,7 +212,7 @@ def masked_of(recipe: Recipe, home: Path) -> Masked | None:
     if asked is None:
         return None
     name = expand_variables(asked.name_or_path)
-    source = resolve(name, asked.revision, relative_to=home, section="augment.masked_lm")
+    source = resolve(name, asked.revision, relative_to=home, key="augment.masked_lm.name_or_path")
     check_masked(source)
 
     def load() -> FillMask:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from benchmarks.dirt.plant import Rates, dirty_set
 from benchmarks.effect.__main__ import main, standing_in
-from benchmarks.effect.arms import ARMS, STAGES, answer_queue
+from benchmarks.effect.arms import ARMS, WITHOUT_ENCODER, answer_queue
 from benchmarks.effect.table import recovered_line, table
 from benchmarks.train_speed.raw import read_raw
 from tests.tiny_models import make_tiny
@@ -23,7 +23,7 @@ def test_the_reviewer_drops_what_does_not_belong_and_gives_flipped_labels_back(t
     _, dirty = dirty_set("made_up", seed=1, rates=Rates().times(2), rows=400)
     write_text(tmp_path / "train.jsonl", "".join(f"{line}\n" for line in dirty.lines))
     recipe = {
-        "name": "r", "task": {"type": "classification"}, "model": {"name_or_path": "none"}, "clean": STAGES,
+        "name": "r", "task": {"type": "classification"}, "model": {"name_or_path": "none"}, "clean": WITHOUT_ENCODER,
         "data": {"train": "train.jsonl", "validation": 0.05, "test": 0.05},
     }  # fmt: skip
     write_text(tmp_path / "recipe.yaml", json.dumps(recipe))

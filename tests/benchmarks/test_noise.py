@@ -43,9 +43,9 @@ def test_the_short_form_measures_both_figures_and_keeps_records(tmp_path: Path, 
     results = tmp_path / "results"
     arguments = ["--short", "--results", str(results), "--cleanlab", str(stand_in(tmp_path))]
     assert main(arguments) == 0
-    noise, labels = read_raw(results / "raw.jsonl")
-    assert (noise["figure"], labels["figure"], noise["set"]) == ("noise", "labels", "made_up")
-    for one in (noise, labels):
+    noise, labels, sent = read_raw(results / "raw.jsonl")
+    assert [one["figure"] for one in (noise, labels, sent)] == ["noise", "labels", "sent"] and sent["set"] == "made_up"
+    for one in (noise, labels, sent):
         assert {"cpu", "cores"} <= set(one["machine"]) and one["date"] and one["seconds"] > 0 and "load_before" in one
         assert "--short" in one["command"] and str(tmp_path / "python") not in one["command"]
     found = noise["result"]
@@ -61,13 +61,17 @@ def test_the_short_form_measures_both_figures_and_keeps_records(tmp_path: Path, 
     assert found["cleanlab"]["pooled"]["average_precision"]["self_confidence"] == pytest.approx(
         found["average_precision"]["plausibility"]
     )
+    found = sent["result"]
+    assert [found[kind]["flipped"] for kind in ("as it is", "flipped")] == [0, 20]
+    assert found["as it is"]["own_sent"] <= 0.03 and found["as it is"]["found"] is None
+    assert found["flipped"]["found"] > 0.8 and 0.03 < found["flipped"]["share"] < 0.08
     drawing = (results / "scores.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(drawing)
     drawn = [int(count) for count in re.findall(r"<title>(\d+) \w+ rows", drawing)]
     assert sum(drawn) == 420 and len(drawn) == 2 * measure.BINS
     shown = capsys.readouterr().out
     assert shown.strip() == (results / "table.md").read_text(encoding="utf-8").strip() and "made_up" in shown
-    assert main(arguments) == 0 and len(read_raw(results / "raw.jsonl")) == 2, "what stands is not measured again"
+    assert main(arguments) == 0 and len(read_raw(results / "raw.jsonl")) == 3, "what stands is not measured again"
 
 
 def test_other_code_or_another_seed_is_another_run():
@@ -103,6 +107,23 @@ def test_the_table_says_whether_the_noise_figure_is_reached(noise: float, clean:
     result = {"rows": 10, "noise": 3, "noise_under": noise, "clean_under": clean, "auc": 0.99, "kinds": kinds}
     text = table([record("noise", 0, result), record("noise", 1, result)])
     assert f"| {reached} |" in text and f"{clean:.1%} [{100 * clean:.1f}, {100 * clean:.1f}]" in text
+
+
+@pytest.mark.parametrize(("own", "reached"), [(0.03, "yes"), (0.031, "**no**")])
+def test_the_table_says_whether_few_rows_of_a_set_as_it_is_are_sent(own: float, reached: str):
+    kind = {
+        "rows": 10,
+        "labels": 2,
+        "right": 0.5,
+        "share": 0.05,
+        "said_to_be_found": 0.6,
+        "own_sent": own,
+        "found": 0.7,
+    }
+    text = table([record("sent", 0, {"as it is": kind, "flipped": kind}), record("sent", 1, {"as it is": kind | {
+        "own_sent": 0.01}, "flipped": kind})])  # fmt: skip
+    line = next(line for line in text.splitlines() if line.startswith("| s |"))
+    assert line.endswith(f"| {reached} |") and "60.0% [60.0, 60.0]" in line and f"[1.0, {100 * own:.1f}]" in line
 
 
 @pytest.mark.parametrize(("ours", "peer", "reached"), [(0.9, 0.9, "yes"), (0.89, 0.9, "**no**"), (0.9, None, "")])

@@ -42,6 +42,7 @@ SIMPLE: dict[str, Any] = {
     "const": lambda rule, value: value == rule and type(value) is type(rule),
     "enum": lambda rule, value: value in rule,
     "minimum": lambda rule, value: not _number(value) or value >= rule,
+    "maximum": lambda rule, value: not _number(value) or value <= rule,
     "exclusiveMinimum": lambda rule, value: not _number(value) or value > rule,
     "exclusiveMaximum": lambda rule, value: not _number(value) or value < rule,
     "minLength": lambda rule, value: not isinstance(value, str) or len(value) >= rule,

@@ -66,6 +66,18 @@ def test_evaluate_reads_the_tables_that_tuneloop_wrote(copied: Copied, kind: str
     }  # fmt: skip
 
 
+def test_other_rows_labels_are_read_as_training_writes_them(copied: Copied):
+    folder = copied("intents")
+    rows = intent_rows(PLACES[10:])
+    write_jsonl(folder / "plain.jsonl", rows)
+    write_jsonl(folder / "shouted.jsonl", [row | {"label": f"{row['label'].upper()}:"} for row in rows])
+    plain, shouted = (tuneloop("evaluate", "r", "--data", f"{name}.jsonl", "--json", folder=folder) for name in
+                      ("plain", "shouted"))  # fmt: skip
+    assert "shouted.jsonl labels are written otherwise in training, and read so" in shouted.err
+    assert "written otherwise" not in plain.err
+    assert shouted.json()["models"]["tuned"]["metrics"] == plain.json()["models"]["tuned"]["metrics"]
+
+
 def test_evaluate_again_gives_the_same_figures(copied: Copied):
     folder = copied("intents")
     before = read_json(folder / "runs/r/scores.json")

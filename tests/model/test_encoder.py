@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from tuneloop.errors import ModelError
+from tuneloop.model import encoder as module
 from tuneloop.model.cache import cache_root, cached_record
 from tuneloop.model.encoder import _batches, load_encoder
 
@@ -48,6 +49,27 @@ def test_long_texts_are_cut_where_the_encoder_was_trained_to(tiny, tmp_path):
     assert np.allclose(encoder.embed([long])[0], plainly(folder, long, 8), atol=1e-5)
 
 
+def test_the_vector_is_made_as_the_encoder_was_trained(tiny, tmp_path):
+    folder = shutil.copytree(tiny("bert"), tmp_path / "bert")
+    (folder / "1_Pooling").mkdir()
+    said = folder / "1_Pooling" / "config.json"
+    said.write_text('{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false}')
+    assert load_encoder(str(folder)).pooling == "mean"
+    said.write_text('{"pooling_mode_mean_tokens": false, "pooling_mode_cls_token": true}')
+    encoder = load_encoder(str(folder))
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        first = model(**tokenizer(TEXTS[0], return_tensors="pt")).last_hidden_state[0, 0].numpy()
+    assert np.allclose(encoder.embed(TEXTS)[0], first / np.linalg.norm(first), atol=1e-5)
+    said.write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(ModelError, match=r"max_tokens.*the mean over the tokens, or \[CLS\]"):
+        load_encoder(str(folder))
+    said.unlink()
+    (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Dense"}]')
+    with pytest.raises(ModelError, match="a step Dense"):
+        load_encoder(str(folder))
+
+
 def test_batches_keep_to_their_area():
     lengths = [3, 9, 1, 9, 4, 30]
     batches = _batches(lengths, 18)
@@ -62,9 +84,37 @@ def test_unread_share(tiny):
     assert encoder.unread_share(["the card 卡"]) == pytest.approx(1 / 3)
 
 
-def test_a_decoder_is_no_encoder(tiny):
-    with pytest.raises(ModelError, match="not a sentence encoder"):
-        load_encoder(str(tiny("llama")))
+def test_unread_shares_are_those_of_each_text(tiny, monkeypatch):
+    encoder = load_encoder(str(tiny("bert")))
+    texts = ["the card 卡", "我的卡", "", "pay"]
+    expected = [1 / 3, 1.0, 0.0, 0.0]
+    assert encoder.unread_shares(texts).tolist() == pytest.approx(expected)
+    monkeypatch.setattr(module, "TEXTS_AT_ONCE", 3)
+    assert encoder.unread_shares(texts).tolist() == pytest.approx(expected)
+    assert encoder.unread_shares([]).shape == (0,)
+
+
+def test_batches_come_in_parts_and_name_their_places(tiny, monkeypatch):
+    monkeypatch.setattr(module, "TEXTS_AT_ONCE", 2)
+    encoder = load_encoder(str(tiny("bert")))
+    found = list(encoder.batches(TEXTS, batch_tokens=1))
+    assert sorted(place for places, _ in found for place in places) == list(range(5))
+    assert {tuple(sorted(places)) for places, _ in found} == {(0,), (1,), (2,), (3,), (4,)}
+    whole = encoder.embed(TEXTS)
+    assert all(np.allclose(vectors, whole[places], atol=1e-5) for places, vectors in found)
+
+
+def test_a_decoder_is_no_encoder_and_its_weights_are_not_even_loaded(tiny, monkeypatch):
+    monkeypatch.setattr(module, "load_model", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(ModelError, match=r"not a sentence encoder.*LlamaForCausalLM.*Check clean\.relevance\.encoder"):
+        load_encoder(str(tiny("llama")), key="clean.relevance.encoder")
+
+
+def test_a_relative_path_starts_where_it_is_told_and_a_missing_one_names_the_key(tiny):
+    folder = tiny("bert")
+    assert load_encoder(folder.name, relative_to=folder.parent).source.folder == folder.resolve()
+    with pytest.raises(ModelError, match=r"no model 'none here'.*Check clean\.relevance\.encoder"):
+        load_encoder("none here", key="clean.relevance.encoder")
 
 
 def test_minilm_for_real():

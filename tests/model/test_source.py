@@ -76,8 +76,11 @@ def test_the_hub_gives_no_code_and_no_pickle(tmp_path, monkeypatch):
         "model.safetensors.index.json",
     ]
     wanted += ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.txt", "merges.txt"]
+    wanted += ["modules.json", "1_Pooling/config.json"]
     others = [
         "pytorch_model.bin",
+        "onnx/config.json",
+        "2_Dense/model.safetensors",
         "modeling_x.py",
         "tokenizer_x.py",
         "original/model.safetensors",

@@ -26,8 +26,10 @@ from tuneloop.rows.funnel import reasons_of
 from tuneloop.rows.prepare import prepare_rows
 
 SHIPPED = Path(tuneloop.__file__).parent / "templates" / "customer_service" / "recipe.yaml"
-ALL_STAGES = ["clean.outliers={}", "clean.label_errors=true", "clean.lengths=true", "clean.language=true",
-              "clean.personal_data=true", "clean.near_duplicates.threshold=0.6"]  # fmt: skip
+ALL_STAGES = [
+    "clean.relevance=off", "clean.outliers={}", "clean.label_errors=true", "clean.lengths=true",
+    "clean.language=true", "clean.personal_data=true", "clean.near_duplicates.threshold=0.6",
+]  # fmt: skip
 MOJIBAKE = "cafÃ© {} at the corner"
 
 

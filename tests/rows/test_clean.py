@@ -22,7 +22,7 @@ PROMPT = {"prompt": "q", "completion": "a"}
 
 def test_there_is_a_stage_for_every_key_of_the_recipe() -> None:
     basic = [*REPAIRS, *WHOLE_SET, "near_duplicates"]
-    doubting = ["personal_data", "outliers", "label_errors", "lengths", "language"]
+    doubting = ["personal_data", "relevance", "outliers", "label_errors", "lengths", "language"]
     assert basic + doubting == list(STAGES) and len(REPAIRS) == 6
 
 

@@ -25,7 +25,7 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def shipped() -> Prepared:
-    return prepare_rows(load_recipe(SHIPPED), SHIPPED.parent)
+    return prepare_rows(load_recipe(SHIPPED, ["clean.relevance=off", "clean.outliers=off"]), SHIPPED.parent)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -48,7 +48,8 @@ def test_the_noise_stage_tells_how_its_scores_lie_and_no_other_stage_does(shippe
     found = doubts_of(shipped.clean, [], clean=Clean(outliers=Outliers(review_below=0.25)), seed=1, figures=told)
     noise = told.pop("noise")
     assert told == {}
-    assert (noise["rows"], noise["below"], noise["review_below"]) == (len(shipped.clean), len(found), 0.25)
+    assert noise["rows"] + noise["unjudged"] == len(shipped.clean) and noise["unjudged"] > 30  # Chinese ones
+    assert (noise["below"], noise["review_below"]) == (len(found), 0.25)
     assert noise["judged"] and sum(noise["counts"]) == noise["rows"]
     assert len(noise["edges"]) == len(noise["counts"]) + 1 and (noise["edges"][0], noise["edges"][-1]) == (0.0, 1.0)
     under = sum(count for edge, count in zip(noise["edges"][1:], noise["counts"], strict=True) if edge <= 0.25)
@@ -62,7 +63,7 @@ def test_the_noise_stage_tells_how_its_scores_lie_and_no_other_stage_does(shippe
 
 
 def test_personal_data_is_masked_told_and_waits():
-    recipe = load_recipe(SHIPPED, ["clean.personal_data=true"])
+    recipe = load_recipe(SHIPPED, ["clean.personal_data=true", "clean.relevance=off", "clean.outliers=off"])
     prepared = prepare_rows(recipe, SHIPPED.parent)
     masked = [repair for repair in prepared.repairs if repair.stage == "personal_data"]
     counts = prepared.report["counts"]["train"]

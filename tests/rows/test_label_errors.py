@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from benchmarks.dirt.plant import Rates, dirty_set
 
-from tuneloop.errors import ShapeError
 from tuneloop.records import Row
-from tuneloop.rows.label_errors import confident_joint, label_doubts, margin, plausibility, suspicious
-from tuneloop.rows.out_of_fold import OutOfFold
+from tuneloop.rows.label_errors import (
+    LEAST_ERRORS,
+    WRONG_FROM,
+    Errors,
+    estimate_errors,
+    label_doubts,
+    margin,
+    plausibility,
+    suspicious,
+)
+from tuneloop.rows.out_of_fold import OutOfFold, log_softmax
 
 
 def drawn(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -21,33 +31,77 @@ def drawn(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     return given, shares / shares.sum(axis=1, keepdims=True)
 
 
-def plain_joint(given: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Equations 1 and 2 of the paper, row by row."""
-    classes = probabilities.shape[1]
-    threshold = [np.mean([p[j] for p, y in zip(probabilities, given, strict=True) if y == j]) for j in range(classes)]
-    counts = np.zeros((classes, classes))
-    for p, y in zip(probabilities, given, strict=True):
-        sure = [j for j in range(classes) if p[j] >= threshold[j] - 1e-9]
-        if sure:
-            counts[y, max(sure, key=lambda j: p[j])] += 1
-    for i in range(classes):
-        if counts[i].sum():
-            counts[i] *= (given == i).sum() / counts[i].sum()
-    return counts
+def flipped(rows: int, classes: int, share: float, *, plain: float, seed: int = 0) -> tuple[OutOfFold, np.ndarray]:
+    """Rows whose true label has the logit `plain` above the rest, a share of the labels put at random; and which.
+
+    The probabilities are blunted by a half, as a pool is that had to fit the wrong labels too.
+    """
+    chance = np.random.default_rng(seed)
+    true = np.arange(rows) % classes
+    shares = np.exp(log_softmax(0.5 * (chance.normal(0, 1, (rows, classes)) + plain * np.eye(classes)[true])))
+    bad = chance.permutation(rows) < share * rows
+    given = np.where(bad, (true + chance.integers(1, classes, rows)) % classes, true)
+    names = [f"{place:02}" for place in range(classes)]
+    return OutOfFold(names, given, shares, shares, np.ones(rows, bool)), bad
 
 
-@pytest.mark.parametrize(("rows", "classes"), [(40, 2), (300, 5), (90, 30)])
-def test_the_confident_joint_is_the_papers(rows: int, classes: int):
-    given, probabilities = drawn(rows, classes)
-    joint = confident_joint(given, probabilities)
-    np.testing.assert_allclose(joint, plain_joint(given, probabilities))
-    np.testing.assert_allclose(joint.sum(axis=1), np.bincount(given, minlength=classes))
+@pytest.mark.parametrize(("classes", "share"), [(2, 0.1), (5, 0.05), (20, 0.05), (20, 0.2)])
+def test_the_share_of_errors_is_counted_where_the_words_are_plain(classes: int, share: float):
+    one, bad = flipped(6000, classes, share, plain=9.0)
+    errors = estimate_errors(one)
+    assert errors.share == pytest.approx(share, rel=0.15)
+    assert errors.wrong.sum() == pytest.approx(bad.sum(), rel=0.2)
+    found = suspicious(one, errors)
+    assert found[bad].mean() > 0.9 and found[~bad].mean() < 0.01
+    assert errors.found == pytest.approx(found[bad].mean(), abs=0.12)
 
 
-def test_a_label_that_no_row_has_is_never_likely():
-    probabilities = np.array([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2], [0.1, 0.2, 0.7]])
-    joint = confident_joint(np.array([0, 0, 1]), probabilities)
-    assert joint.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+def test_both_numbers_are_those_of_the_largest_likelihood_and_the_rest_is_the_definition():
+    one, _ = flipped(400, 4, 0.1, plain=2.5)
+    errors = estimate_errors(one)
+
+    def likelihood(sharpness: float, share: float) -> tuple[float, list[float], list[list[float]]]:
+        total, wrong, others = 0.0, [], []
+        for p, label in zip(one.pooled, one.given.tolist(), strict=True):
+            q = p**sharpness / (p**sharpness).sum()
+            chances = [share * (1 - value) / 3 for value in q]
+            each = [chance / ((1 - share) * value + chance) for value, chance in zip(q, chances, strict=True)]
+            total += math.log((1 - share) * q[label] + chances[label])
+            wrong.append(each[label])
+            others.append([value for place, value in enumerate(each) if place != label])
+        return total, wrong, others
+
+    best, wrong, others = likelihood(errors.sharpness, errors.share)
+    for more, less in ((1.02, 1.0), (0.98, 1.0), (1.0, 1.05), (1.0, 0.95)):
+        assert likelihood(errors.sharpness * more, errors.share * less)[0] < best
+    np.testing.assert_allclose(errors.wrong, wrong, rtol=1e-6)
+    assert errors.found == pytest.approx(np.mean([[value > WRONG_FROM for value in row] for row in others]))
+
+
+def test_where_there_is_no_error_the_least_share_is_taken_and_hardly_a_row_is_doubted():
+    one, _ = flipped(4000, 10, 0.0, plain=8.0)
+    errors = estimate_errors(one)
+    assert errors.share == LEAST_ERRORS and suspicious(one, errors).mean() < 0.005
+
+
+def test_where_the_words_say_little_few_rows_are_doubted_and_it_is_known():
+    one, bad = flipped(2000, 14, 0.05, plain=1.2)
+    errors = estimate_errors(one)
+    right = (one.pooled.argmax(axis=1) == one.given).mean()
+    assert 0.2 < right < 0.65 and suspicious(one, errors)[~bad].mean() < 0.1
+    assert errors.found < 0.5
+
+
+def test_rows_that_cannot_be_judged_do_not_count():
+    one, bad = flipped(600, 5, 0.1, plain=9.0)
+    known = np.arange(600) % 2 == 0
+    half = OutOfFold(one.labels, one.given, one.classifier, one.pooled, known)
+    errors = estimate_errors(half)
+    assert (errors.wrong[~known] == 0).all() and errors.wrong[known & bad].min() > 0
+    some = OutOfFold(one.labels, one.given[known], one.classifier[known], one.pooled[known], known[known])
+    assert errors.share == pytest.approx(estimate_errors(some).share)
+    none = estimate_errors(OutOfFold(one.labels, one.given, one.classifier, one.pooled, known & ~known))
+    assert none.wrong.sum() == 0 and none.found == 0
 
 
 def test_the_margin_is_the_papers():
@@ -68,33 +122,32 @@ def test_plausibility_is_the_pooled_probability_of_the_label_beside_the_best_oth
 def test_rows_that_cannot_be_judged_are_plausible():
     one = judged([0, 1], [[0.1, 0.9], [1.0, 0.0]], [True, False])
     assert plausibility(one)[0].tolist() == [0.1, 1.0]
-    assert suspicious(one).tolist()[1] is False
+    assert suspicious(one, Errors(0.1, 1.0, np.array([1.0, 1.0]), 1.0)).tolist() == [True, False]
 
 
-def test_as_many_rows_are_doubted_as_the_joint_has_off_its_diagonal_and_none_whose_label_leads():
+def test_as_many_rows_are_doubted_as_are_likely_wrong_the_least_plausible_and_none_whose_label_leads():
     given, probabilities = drawn(300, 5)
     one = OutOfFold(list("abcde"), given, probabilities, probabilities, np.ones(300, bool))
     worth, _ = plausibility(one)
-    joint = confident_joint(given, probabilities)
-    wrong = round(joint.sum() - np.trace(joint))
-    found = suspicious(one)
-    assert 0 < found.sum() <= wrong
+    wrong = np.zeros(300)
+    wrong[:20] = WRONG_FROM + 0.01  # which ones are likely says only how many
+    found = suspicious(one, Errors(0.1, 1.0, wrong, 1.0))
+    assert np.flatnonzero(found).tolist() == sorted(np.argsort(worth)[:20].tolist())
     assert (probabilities.argmax(axis=1)[found] != given[found]).all()
-    behind = probabilities.argmax(axis=1) != given
-    assert worth[found].max() <= worth[behind & ~found].min()
+    all_of_them = suspicious(one, Errors(0.1, 1.0, np.ones(300), 1.0))
+    assert np.array_equal(all_of_them, probabilities.argmax(axis=1) != given)
 
 
-CLEANLAB = [[10, 0, 0, 0], [0, 7, 2, 0], [2, 0, 9, 0], [0, 2, 0, 8]]
-"""cleanlab 2.9.0, count.compute_confident_joint(calibrate=True): the same, rounded to whole numbers."""
+CLEANLAB = [0.643846, 0.592495]
+"""cleanlab 2.9.0, get_label_quality_scores(method="normalized_margin"), of the first two rows."""
 
 
-def test_the_confident_joint_is_cleanlabs_up_to_its_rounding():
+def test_the_margin_is_cleanlabs():
     chance = np.random.default_rng(11)
     given = np.concatenate([np.arange(4), chance.integers(0, 4, 36)])
     logits = chance.normal(size=(40, 4)) + 1.5 * np.eye(4)[given]
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert np.abs(confident_joint(given, shares) - CLEANLAB).max() < 1
-    np.testing.assert_allclose(margin(given, shares)[:2] / 2 + 0.5, [0.643846, 0.592495], atol=1e-6)
+    np.testing.assert_allclose(margin(given, shares)[:2] / 2 + 0.5, CLEANLAB, atol=1e-6)
 
 
 def test_planted_flips_are_found_and_the_right_label_is_suggested():
@@ -118,6 +171,14 @@ def test_rows_without_one_label_and_tiny_sets_are_not_judged():
     assert label_doubts([Row(id="", source="", text=f"t{n}", label="a") for n in range(50)]) == []
 
 
-def test_labels_and_probabilities_must_pair_up():
-    with pytest.raises(ShapeError, match="2 and 3"):
-        confident_joint(np.array([0, 1]), np.ones((3, 2)) / 2)
+def test_words_that_say_little_are_told_and_plain_ones_are_not():
+    told: list[str] = []
+    _, dirty = dirty_set("made_up", seed=4, rates=Rates().only("flipped"), rows=300)
+    rows = [Row(id=str(n), source=f"a:{n}", **json.loads(line)) for n, line in enumerate(dirty.lines)]
+    label_doubts(rows, tell=told.append)
+    assert told == []
+    chance = np.random.default_rng(0)
+    mute = [replace(row, label="abcdefgh"[chance.integers(8)]) for row in rows]
+    assert len(label_doubts(mute, tell=told.append)) <= 15
+    (sentence,) = told
+    assert "say little about their labels" in sentence and "% of wrong labels are found" in sentence

@@ -24,6 +24,7 @@ from tuneloop.rows.outliers import (
     calibrated,
     dictionary_pairs,
     noise_doubts,
+    noise_figures,
     noise_scores,
     noise_scores_of_blocks,
 )
@@ -178,3 +179,37 @@ def test_strangers_do_not_vouch_for_each_other():
     scores = noise_scores(texts).score
     assert (scores[len(CLEAN) :] < 0.3).all()
     assert fit_bulk(-scores).median < -0.6
+
+
+# -- several scripts ------------------------------------------------------------------------------------------------
+
+CHINESE = [
+    f"{start}{thing}{end}" for start in ("我的", "请问", "昨天买的", "为什么", "刚收到的")
+    for thing in ("卡", "水壶", "耳机")
+    for end in ("坏了", "怎么用", "还没到", "要多少钱", "不能退吗")
+]  # fmt: skip
+
+
+def test_a_script_of_many_rows_is_scored_as_a_set_of_its_own():
+    mixed = [text for pair in zip(CLEAN[: len(CHINESE)], CHINESE, strict=True) for text in pair] + CLEAN[len(CHINESE) :]
+    found = noise_scores(mixed)
+    chinese = np.array([not text.isascii() for text in mixed])
+    np.testing.assert_array_equal(found.score[chinese], noise_scores(CHINESE).score)
+    np.testing.assert_array_equal(found.score[~chinese], noise_scores(CLEAN).score)
+    by_blocks = noise_scores_of_blocks(lambda: (mixed[place : place + 7] for place in range(0, len(mixed), 7)))
+    np.testing.assert_array_equal(by_blocks.score, found.score)
+    assert (found.score[chinese] < 0.3).mean() < 0.2
+
+
+def test_a_script_of_some_rows_is_not_judged_and_one_of_a_few_rows_is_noise():
+    some = noise_scores(CLEAN + CHINESE[: len(CLEAN) // 10])
+    assert (some.score[len(CLEAN) :] == AT_MEDIAN).all() and len(CLEAN) // 10 < FEWEST_ROWS
+    assert some.judged[: len(CLEAN)].all() and not some.judged[len(CLEAN) :].any()
+    figures = noise_figures(some, review_below=0.3)
+    assert (figures["rows"], figures["unjudged"]) == (len(CLEAN), len(CLEAN) // 10) == (sum(figures["counts"]), 40)
+    few = noise_scores(CLEAN + CHINESE[: len(CLEAN) // 25])
+    assert (few.score[len(CLEAN) :] < 0.3).all()
+
+
+def test_rows_without_letters_are_judged_among_most_rows():
+    assert (noise_scores([*CLEAN, *(["12 - 34"] * 2), "!?!?"]).score[len(CLEAN) :] < 0.3).all()

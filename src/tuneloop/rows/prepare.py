@@ -1,13 +1,13 @@
 """The station of rows: read, split, clean the training rows, check, and say what was found.
 
 recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--> less near duplicates --> less leaks
-    --> doubts --decisions--> kept, dropped, waiting --checks--> Prepared
+    --> less what is not of the task --> doubts --decisions--> kept, dropped, waiting --checks--> Prepared
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, compress, islice
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
-from tuneloop.errors import DataError
+from tuneloop.errors import DataError, RecipeError
 from tuneloop.recipe import Recipe
 from tuneloop.records import Doubt, Dropped, Repair, Row, Split
 from tuneloop.review.apply import Reviewed, apply_decisions
-from tuneloop.review.log import Decision
+from tuneloop.review.log import Decision, in_force
 from tuneloop.review.store import held, write_queue
 from tuneloop.rows.clean import clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
@@ -31,11 +31,13 @@ from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import LabelConflict, without_twins
 from tuneloop.rows.personal_data import mask_rows
-from tuneloop.rows.read import Reading, hub_name, read_hub, read_rows, rows_sha256
+from tuneloop.rows.read import Reading, hub_name, read_hub, read_questions, read_rows, rows_sha256
+from tuneloop.rows.relevance import Embedder, Judged, judge_relevance
 from tuneloop.rows.room import MEMORY, Room
 from tuneloop.rows.split import SPLITS, Splits, raw_key, split_rows
 from tuneloop.rows.stage import dropped_bad
 from tuneloop.rows.table import read_records, read_table, write_records, write_rows
+from tuneloop.rows.texts import asked_text
 from tuneloop.runs import RunFolder
 from tuneloop.shelf import Store
 
@@ -102,14 +104,19 @@ def _specs(recipe: Recipe) -> dict[Split, str | float]:
     return {"train": recipe.data.train, "validation": recipe.data.validation, "test": recipe.data.test}
 
 
-def _places(recipe: Recipe, folder: Path) -> dict[Split, Place]:
-    """Where the sides are that name rows of their own; every one that is missing is told at once."""
-    found: dict[Split, Place] = {}
+def _places(recipe: Recipe, folder: Path) -> dict[str, Place]:
+    """Where the sides are that name rows of their own, and examples; every one that is missing is told at once."""
+    found: dict[str, Place] = {}
     faults: dict[str, DataError] = {}
-    for split, spec in _specs(recipe).items():
+    named: list[tuple[str, str | float | None, str]] = [
+        (split, spec, recipe.data.source) for split, spec in _specs(recipe).items()
+    ]
+    if recipe.clean.relevance is not None:
+        named.append(("examples", recipe.clean.relevance.examples, ""))
+    for name, spec, origin in named:
         if isinstance(spec, str):
             try:
-                found[split] = locate(spec, folder, recipe.data.source)
+                found[name] = locate(spec, folder, origin)
             except DataError as error:
                 faults[error.what] = error
     missing = list(faults.values())
@@ -125,7 +132,10 @@ def _places(recipe: Recipe, folder: Path) -> dict[Split, Place]:
     return found
 
 
-def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (), room: Room = MEMORY) -> Prepared:
+def prepare_rows(
+    recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (), room: Room = MEMORY,
+    embedder: Callable[[], Embedder] | None = None,
+) -> Prepared:  # fmt: skip
     """Read, split and clean the rows of a recipe, and check that they can teach what it asks.
 
     Args:
@@ -133,6 +143,7 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
         folder: Where its relative paths start.
         decisions: What people decided about doubted rows, the whole log, oldest first.
         room: Where rows are kept on their way; the result is the same.
+        embedder: Gives what reads the rows for `clean.relevance`; only called where the recipe asks for that stage.
 
     Raises:
         DataError: if rows are missing, a side of the split is empty, there is one class only, or most labels of the
@@ -144,7 +155,8 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
         test=readings.get("test") or _share(recipe.data.test), seed=recipe.seed, group_by=recipe.data.group_by,
         room=room,
     )  # fmt: skip
-    cleaned = _cleaned(recipe, readings, splits, room)
+    asked = Asked(recipe, folder, decisions, embedder)
+    cleaned = _cleaned(asked, readings, splits, room)
     splits = cleaned.splits
     into = Reviewed(room.store(), room.store(), room.store())
     reviewed = apply_decisions(cleaned.rows, cleaned.doubts, decisions, into=into)
@@ -166,6 +178,7 @@ def prepare_rows(recipe: Recipe, folder: Path, decisions: Sequence[Decision] = (
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
     report["doubts"] = dict(Counter(doubt.stage for doubt in cleaned.doubts).most_common())
     report |= {"waiting": waiting_by_stage(waiting, cleaned.doubts), "review": dict(reviewed.deeds), **cleaned.figures}
+    cleaned.done()
     return Prepared(
         train, splits.validation, splits.test, dropped, repairs, labels, report, cleaned.rows, cleaned.doubts
     )
@@ -195,10 +208,22 @@ class _Cleaned:
     splits: Splits
     warnings: list[str]
     figures: dict[str, Any]
+    done: Callable[[], None]
 
 
-def _cleaned(recipe: Recipe, readings: dict[Split, Reading], splits: Splits, room: Room) -> _Cleaned:
+@dataclass(frozen=True)
+class Asked:
+    """What a cleaning is to do: the arguments of `prepare_rows`."""
+
+    recipe: Recipe
+    folder: Path
+    decisions: Sequence[Decision]
+    embedder: Callable[[], Embedder] | None
+
+
+def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room: Room) -> _Cleaned:
     """The training rows through all stages, one after the other."""
+    recipe = asked.recipe
     clean, near = recipe.clean, recipe.clean.near_duplicates
     splits, named = named_columns(splits, readings, clean, room)
     basic = clean_rows(
@@ -224,10 +249,18 @@ def _cleaned(recipe: Recipe, readings: dict[Split, Reading], splits: Splits, roo
         masked = mask_rows(rows, room)
         rows, doubts = masked.rows, masked.doubts
         repairs.append(masked.repairs)
+    told: list[str] = []
+    done: Callable[[], None] = list
+    if clean.relevance is not None:
+        judged, done = _relevance(rows, asked)
+        left = {row.source for row in judged.kept}
+        doubts = [doubt for doubt in doubts if doubt.source in left] + judged.doubts
+        rows, told = judged.kept, list(judged.warnings)
+        dropped.append(judged.dropped)
     figures: dict[str, Any] = {}
-    doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures)
-    warnings = named + spelt + html_warnings(splits, basic.repairs)
-    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures)
+    doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures, tell=told.append, room=room)
+    warnings = named + spelt + html_warnings(splits, basic.repairs) + told
+    return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures, done)
 
 
 def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence[Row]], room: Room) -> Sequence[Repair]:
@@ -236,6 +269,28 @@ def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence
     left: Store[Repair] = room.store()
     left.extend(compress(chain(*repairs), there))
     return left
+
+
+def _relevance(rows: Sequence[Row], given: Asked) -> tuple[Judged, Callable[[], None]]:
+    """What the stage of relevance says of the rows, all in memory; what its encoder does at the end of the cleaning.
+
+    Raises:
+        RecipeError: if nothing was handed in that reads rows.
+    """
+    asked = given.recipe.clean.relevance
+    assert asked is not None  # nobody calls this otherwise
+    if given.embedder is None:
+        raise RecipeError(
+            "clean.relevance needs an encoder, and rows are prepared without one here",
+            fix="Use `tuneloop clean`, or take clean.relevance out",
+        )
+    examples: list[str] = []
+    if asked.examples is not None:
+        found = read_questions(asked.examples, columns=given.recipe.data.columns, folder=given.folder)
+        examples = [asked_text(row) for row in found]
+    decided = {row for row, decision in in_force(given.decisions).items() if decision.settles}
+    embedder = given.embedder()
+    return judge_relevance(rows, asked, embedder, examples=examples, decided=decided), embedder.done
 
 
 def _share(given: str | float) -> float:

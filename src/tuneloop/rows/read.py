@@ -107,7 +107,7 @@ def read_rows(
     return Reading(rows, bad, layout.name, found.files, filtered, layout, layout.columns)
 
 
-def read_questions(path: Path, *, columns: Mapping[str, str] = NONE) -> list[Row]:
+def read_questions(path: Path | str, *, columns: Mapping[str, str] = NONE, folder: Path | None = None) -> list[Row]:
     """Rows that only need to be answered: a text, or messages without the last answer; a .txt file is one a line.
 
     Labels and answers in the file are not read. Of `columns`, those that the file does not have are passed over.
@@ -115,11 +115,13 @@ def read_questions(path: Path, *, columns: Mapping[str, str] = NONE) -> list[Row
     Args:
         path: The file, or a glob.
         columns: Ours -> theirs, as in the recipe that the model was trained with.
+        folder: Where a relative path starts; None is the working folder.
 
     Raises:
         DataError: if the file is missing or a row of it has nothing to answer.
     """
-    found = _read_place(locate(str(path), Path.cwd()), Path.cwd(), MEMORY)
+    folder = folder or Path.cwd()
+    found = _read_place(locate(str(path), folder), folder, MEMORY)
     name = str(path)
     rows: Sequence[Row] = []
     bad: Sequence[BadRow] = list(found.broken())

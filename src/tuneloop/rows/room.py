@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuneloop.disk import read_json, write_json
+import numpy as np
+from numpy.typing import NDArray
+
+from tuneloop.disk import atomic_path, read_json, write_json
 from tuneloop.memory import available_memory
 from tuneloop.recipe import Recipe
 from tuneloop.rows.engine import Engine, Here, engine_of
 from tuneloop.shelf import Shelf, Store
 
 Value = TypeVar("Value")
+Arrays = dict[str, NDArray[Any]]
 
 PER_BYTE = 12
 """Bytes of memory that a byte of rows needs while they are cleaned in lists: short rows cost most, as objects do."""
@@ -51,6 +55,22 @@ class Room:
         assert self.folder is not None, "files are for what does not fit into memory"
         self._made += 1
         return self.folder / f"{self._made:05d}-{name}"
+
+    def arrays(self, name: str, make: Callable[[], Arrays]) -> Arrays:
+        """What a long stage found; in a room of files it is kept, so that it is not looked for again after a stop.
+
+        Args:
+            name: Of the stage.
+            make: Finds it; asks for no store of this room.
+        """
+        if self.folder is None:
+            return make()
+        path = self.path(f"{name}.npz")
+        if not path.exists():
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, allow_pickle=False, **make())
+        with np.load(path, allow_pickle=False) as found:
+            return dict(found)
 
 
 MEMORY = Room()

@@ -38,6 +38,10 @@ Mend = Callable[[str, str], str]
 """(text, what it is: text, meta, chosen, rejected or a turn's role) -> the text as it should be."""
 
 
+def quiet(_: str) -> None:
+    """Takes a sentence that nobody listens to."""
+
+
 def dropped_bad(bad: BadRow, split: Split = "train", stage: str = "read") -> Dropped:
     """A bad row as a dropped one, its line whole."""
     reason = f"{bad.field}: expected {bad.expected}" if bad.field else f"expected {bad.expected}"

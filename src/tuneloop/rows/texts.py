@@ -1,4 +1,4 @@
-"""What stage 3 reads of rows: one text each, block by block."""
+"""What the stages that compare rows read of them: one text each, block by block."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def row_text(row: Row) -> str:
         return row.text
     answers = [answer for answer in (row.chosen, row.rejected) if answer]
     return "\n".join([*(message.content for message in row.messages), *answers])
+
+
+def asked_text(row: Row) -> str:
+    """What a row asks: its text, or all that its user says, a line each; all of it where nobody asks."""
+    asked = row.text or "\n".join(message.content for message in row.messages if message.role == "user")
+    return asked or row_text(row)
 
 
 def blocks_of(texts: Iterable[str]) -> Iterator[list[str]]:

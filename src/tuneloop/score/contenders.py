@@ -26,7 +26,7 @@ from tuneloop.infer.engine import choose_engine
 from tuneloop.infer.generate import Generated, generate
 from tuneloop.loss.total import generation_loss
 from tuneloop.memory import peak_memory_mb, reset_peak_memory
-from tuneloop.model.encoder import MINILM, load_encoder
+from tuneloop.model.encoder import MINILM, UNREAD_ABOVE, load_encoder
 from tuneloop.model.heads import Classifier
 from tuneloop.model.saved import Tuned, reader_of, wants_fast_path
 from tuneloop.records import Row
@@ -42,7 +42,6 @@ from tuneloop.score.floor import (
 from tuneloop.score.speed import query_seconds, throughput
 from tuneloop.terminal import progress, say
 
-UNREAD_ABOVE = 0.2  # an encoder without a word for every fifth token does not read the language
 TIMED = {"rival": 100, "classifier": 100, "choices": 20, "generation": 20}
 TIMED_SECONDS = 60  # of generation at most: a slow model then has a median and no p95
 

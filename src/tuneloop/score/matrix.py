@@ -24,6 +24,7 @@ from tuneloop.model.saved import load_base, load_tuned
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row, Split
 from tuneloop.rows.clean import normalised
+from tuneloop.rows.held_out import training_names, with_labels
 from tuneloop.rows.prepare import Prepared, load_prepared, unknown_labels
 from tuneloop.rows.read import read_rows
 from tuneloop.runs import RunFolder
@@ -124,10 +125,9 @@ def evaluate_run(folder: RunFolder, *, data: Path | None = None, key: str = "") 
 
 def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRows:
     if data is None:
-        rows = _in_order(prepared.test)
-        name, digest = recipe.data.test if isinstance(recipe.data.test, str) else recipe.data.train, ""
-        digest = sha256_json([row.id for row in rows])
-        return TestRows(Path(name).name, digest, rows)
+        own = _in_order(prepared.test)
+        name = recipe.data.test if isinstance(recipe.data.test, str) else recipe.data.train
+        return TestRows(Path(name).name, sha256_json([row.id for row in own]), own)
     reading = read_rows(
         str(data), folder=Path.cwd(), task=recipe.task.type, columns=recipe.data.columns, where=recipe.data.where
     )
@@ -135,17 +135,20 @@ def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRow
         warn(f"{len(reading.bad)} rows of {data} cannot be read and are not scored; the first: {reading.bad[0]}")
     if not reading.rows:
         raise DataError(f"{data} holds no row to score", fix="Check data.columns and data.where of the run's recipe")
+    rows: Sequence[Row] = reading.rows
+    if (known := training_names(prepared.train, prepared.repairs, recipe.clean)) is not None:
+        rows, told = with_labels(rows, data.name, known)
+        if told:
+            warn(told)
     if recipe.task.type == "classification":
-        sides: dict[Split, Sequence[Row]] = {"train": prepared.train, "validation": [], "test": reading.rows}
+        sides: dict[Split, Sequence[Row]] = {"train": prepared.train, "validation": [], "test": rows}
         for warning in unknown_labels(sides, prepared.labels):
             warn(warning)
     asked = {normalised(row.question) for row in prepared.train}
-    seen = sum(normalised(row.question) in asked for row in reading.rows)
+    seen = sum(normalised(row.question) in asked for row in rows)
     if seen:
-        warn(
-            f"{seen} of {len(reading.rows)} rows of {data} ask what a training row asks: their scores flatter the model"
-        )
-    return TestRows(data.name, sha256_file(data), _in_order(reading.rows))
+        warn(f"{seen} of {len(rows)} rows of {data} ask what a training row asks: their scores flatter the model")
+    return TestRows(data.name, sha256_file(data), _in_order(rows))
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
