@@ -208,7 +208,7 @@ class _Cleaned:
     splits: Splits
     warnings: list[str]
     figures: dict[str, Any]
-    done: Callable[[], None]
+    done: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room:
         rows, doubts = masked.rows, masked.doubts
         repairs.append(masked.repairs)
     told: list[str] = []
-    done: Callable[[], None] = list
+    done: Callable[[], Any] = list
     if clean.relevance is not None:
         judged, done = _relevance(rows, asked)
         left = {row.source for row in judged.kept}
