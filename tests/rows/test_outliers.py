@@ -155,7 +155,7 @@ def test_a_row_without_ngrams_is_no_noise_by_its_wording():
 def test_the_doubts_are_the_rows_under_the_line_in_order():
     rows = [Row(id=str(number), source=f"a:{number}", text="x") for number in range(4)]
     by_shape = np.array([False, True, False, False])
-    scores = NoiseScores(np.array([0.9, 0.1, 0.3, 0.2]), np.zeros(4), np.zeros(4), by_shape)
+    scores = NoiseScores(np.array([0.9, 0.1, 0.3, 0.2]), np.zeros(4), np.zeros(4), by_shape, np.ones(4, bool))
     found = noise_doubts(rows, scores)
     assert [(one.row, one.source, one.stage, one.score) for one in found] == [
         ("1", "a:1", "outliers", 0.1),
@@ -168,7 +168,7 @@ def test_the_doubts_are_the_rows_under_the_line_in_order():
 @pytest.mark.parametrize("line", [-0.1, 1.1, float("nan")])
 def test_a_line_that_is_no_share_is_refused(line: float):
     with pytest.raises(RecipeError, match="0 to 1"):
-        noise_doubts([], NoiseScores(*(np.zeros(0) for _ in range(3)), np.zeros(0, bool)), review_below=line)
+        noise_doubts([], NoiseScores(*np.zeros((3, 0)), *np.zeros((2, 0), bool)), review_below=line)
 
 
 def test_strangers_do_not_vouch_for_each_other():
