@@ -33,6 +33,8 @@ from tuneloop.train import loop
 
 SEED, CLASSES, WORDS = 0, 20, 5
 HELD_OUT = 0.05
+MOST_DROPPED = 1e-4
+"""Of the rows: among 100,000 of them two or so are nearly the same by chance, and are dropped as such."""
 
 
 class Enough(Exception):
@@ -90,6 +92,7 @@ def main(job: Job) -> None:
     size, order = job.documents_per_step, epoch_order(len(ready.train), SEED, 0)
     chosen = [[ready.train[place] for place in order[step * size : (step + 1) * size]] for step in range(job.steps)]
     counts = {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)}
+    counts["dropped"] = len(prepared.dropped)
     write_result(job, {
         "seconds": steps, "lengths": [[len(one.input_ids) for one in step] for step in chosen],
         "labelled": sum(one.target >= 0 for one in ready.train), "counts": counts | {"encoded": len(ready.train)},
@@ -135,7 +138,9 @@ def steps_of(model: Any, asked: loop.Job, count: int) -> list[float]:
 def faults(result: Mapping[str, Any], job: Job) -> list[str]:
     """Why a run says nothing: a row that got lost, a label that is not counted, a step that was not done."""
     counts, rows, found = result["counts"], job.options["rows"], []
-    there = counts["train"] + counts["validation"] + counts["test"]
+    there = counts["train"] + counts["validation"] + counts["test"] + counts["dropped"]
+    if counts["dropped"] > MOST_DROPPED * rows:
+        found.append(f"dropped rows: {counts['dropped']} of {rows}")
     if there != rows or counts["encoded"] != counts["train"]:
         found.append(f"missing rows: {there} of {rows} are there, {counts['encoded']} of {counts['train']} encoded")
     if result["labelled"] != counts["encoded"] or result["classes"] != CLASSES:

@@ -120,20 +120,21 @@ def profile(
     return found
 
 
-def code_of(system: str, *, short: bool) -> dict[str, str]:
+def code_of(system: str, *, short: bool) -> dict[str, Any]:
     """What a result hangs on: the code that trains and watches, tuneloop's files or the peer's packages.
 
     Args:
         system: A module of train_speed.
         short: Whether it trains in this process's environment.
     """
-    files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if file.name not in ("table.py", "kinds.py")]
+    told = ("table.py", "kinds.py", "__main__.py")
+    files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if file.name not in told]
     files += sorted((ROOT / "benchmarks" / "train_speed").glob("**/*.py"))
-    packages = {} if short or system == "tuneloop" else installed_packages(system)
+    packages = [] if short or system == "tuneloop" else installed_packages(system)
     if system == "tuneloop":
         folders = ("examples", "loss", "model", "train")
         files += sorted(file for name in folders for file in (ROOT / "src" / "tuneloop" / name).glob("*.py"))
-    return packages | {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
+    return {"packages": packages} | {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
 
 
 def parser() -> argparse.ArgumentParser:

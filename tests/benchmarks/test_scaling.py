@@ -33,9 +33,10 @@ def by_length(tokens: Any = TOKENS, documents: int = 4, steps: int = 2) -> dict[
 def by_rows(count: int = 200, size: int = 16) -> dict[str, Any]:
     """A run over rows without fault."""
     held = count // 20
+    train = count - 2 * held
     return {
-        "counts": {"train": count - 2 * held, "validation": held, "test": held, "encoded": count - 2 * held},
-        "labelled": count - 2 * held, "classes": rows.CLASSES, "lengths": [[5] * size] * 2, "seconds": [9.0, 2.0],
+        "counts": {"train": train, "validation": held, "test": held, "dropped": 0, "encoded": train},
+        "labelled": train, "classes": rows.CLASSES, "lengths": [[5] * size] * 2, "seconds": [9.0, 2.0],
         "data_seconds": {"prepare": 1.0, "encode": 0.5}, "data_mb": 400.0, "peak_mb": 900.0, "others": 0.1,
         "versions": {},
     }  # fmt: skip
@@ -70,6 +71,7 @@ def test_missing_rows_dropped_labels_and_missing_steps_are_seen():
     assert rows.faults(by_rows(), job()) == []
     for change, told in (
         ({"counts": by_rows()["counts"] | {"validation": 9}}, "199 of 200 are there"),
+        ({"counts": by_rows()["counts"] | {"validation": 9, "dropped": 1}}, "dropped rows: 1 of 200"),
         ({"counts": by_rows()["counts"] | {"encoded": 179}, "labelled": 179}, "179 of 180 encoded"),
         ({"labelled": 179}, "179 of 180 rows"),
         ({"lengths": [[5] * 16, [5] * 15]}, "asked 2 of 16"),
