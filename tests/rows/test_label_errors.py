@@ -92,6 +92,12 @@ def test_where_the_words_say_little_few_rows_are_doubted_and_it_is_known():
     assert errors.found < 0.5
 
 
+def test_a_label_that_leads_counts_as_one_that_is_not_found():
+    one, _ = flipped(4000, 2, 0.3, plain=1.0)
+    right = (one.pooled.argmax(axis=1) == one.given).mean()
+    assert 0.5 < estimate_errors(one).found <= right + 1e-9
+
+
 def test_rows_that_cannot_be_judged_do_not_count():
     one, bad = flipped(600, 5, 0.1, plain=9.0)
     known = np.arange(600) % 2 == 0

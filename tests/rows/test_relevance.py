@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,11 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from tuneloop.errors import ModelError
+from tuneloop.recipe import Recipe
 from tuneloop.records import Message, Row, content_id
 from tuneloop.rows import relevance as module
 from tuneloop.rows.anything import CHINESE, ENGLISH
+from tuneloop.rows.prepare import prepare_rows
 from tuneloop.rows.relevance import (
     FEWEST_ROWS,
     SHRINKAGE,
@@ -287,6 +291,23 @@ def test_rows_that_have_nothing_in_common_are_not_judged():
     rows = [row(text, place) for place, text in enumerate(texts)]
     found = judge(rows, "learnt")
     assert found.kept == rows and found.doubts == [] and "hardly more like each other" in found.warnings[0]
+
+
+def test_a_row_that_is_dropped_waits_for_nobody(tmp_path: Path):
+    rows = [{"text": one.text, "label": one.label} for one in mixture(40)[0]]
+    odd = set(OTHERS)
+    rows = [
+        one | {"text": f"{one['text']} ann{n}@example.com"} if one["text"] in odd else one for n, one in enumerate(rows)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    recipe = Recipe.model_validate({
+        "name": "t", "task": {"type": "classification"}, "model": {"name_or_path": "x"},
+        "data": {"train": "a.jsonl", "validation": 0.05, "test": 0.05},
+        "clean": {"near_duplicates": False, "personal_data": True, "relevance": {}},
+    })  # fmt: skip
+    prepared = prepare_rows(recipe, tmp_path, embedder=reader)
+    lost = {one.source for one in prepared.dropped if one.stage == "relevance"}
+    assert lost and lost.isdisjoint(doubt.source for doubt in prepared.doubts)
 
 
 # -- what the encoder reads -----------------------------------------------------------------------------------------
