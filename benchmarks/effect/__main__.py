@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import csv
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,13 +17,13 @@ from benchmarks.dirt.plant import Rates, dirty_set
 from benchmarks.dirt.sets import Record, made_up
 from benchmarks.effect.arms import ARMS, MODEL, STAGES, WITHOUT_ENCODER, Arm, run_arm
 from benchmarks.effect.table import table
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.session import Session
 from benchmarks.train_speed.raw import read_raw, standing
 from tuneloop.disk import sha256_file, sha256_json
-from tuneloop.errors import DataError, TuneloopError
+from tuneloop.errors import DataError
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import err, say
+from tuneloop.terminal import say
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "effect"
@@ -37,15 +36,7 @@ SHORT: dict[str, Any] = MODEL | {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
-    asked.rows = asked.rows or (60 if asked.short else 2000)
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.effect", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:
@@ -55,6 +46,8 @@ def run(asked: argparse.Namespace, command: str) -> int:
         asked: The options.
         command: What the user typed, for the records.
     """
+    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
+    asked.rows = asked.rows or (60 if asked.short else 2000)
     results = asked.results or (Path(tempfile.mkdtemp(prefix="effect-")) if asked.short else RESULTS)
     session, keys = Session(results / "raw.jsonl"), list[str]()
     for seed in asked.seeds:

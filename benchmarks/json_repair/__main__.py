@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -15,12 +14,11 @@ from pathlib import Path
 
 from benchmarks.json_repair.measure import FIGURES, ROWS
 from benchmarks.json_repair.table import table
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.session import Session
 from tuneloop.disk import sha256_file, sha256_json
-from tuneloop.errors import TuneloopError
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import err, say
+from tuneloop.terminal import say
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "json_repair"
@@ -31,14 +29,7 @@ MODULES = ("clean", "cut_off", "files", "formats", "layout", "read", "repair_jso
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.json_repair", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:
@@ -48,6 +39,7 @@ def run(asked: argparse.Namespace, command: str) -> int:
         asked: The options.
         command: What the user typed, for the records.
     """
+    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
     results = asked.results or (Path(tempfile.mkdtemp(prefix="json-repair-")) if asked.short else RESULTS)
     session = Session(results / "raw.jsonl")
     rows, keys = asked.rows or (SHORT_ROWS if asked.short else ROWS), set[str]()

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.label_scoring.inputs import PROMPTS, prepare, prepare_short
 from benchmarks.label_scoring.measure import Plan, faults, session, table
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.train_speed.raw import add_raw, read_raw
-from tuneloop.errors import TuneloopError
-from tuneloop.terminal import err
 
 RESULTS = Path(__file__).parents[1] / "results" / "label_scoring"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where scores differ or the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.label_scoring", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:

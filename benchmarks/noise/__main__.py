@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -17,12 +16,11 @@ from benchmarks.dirt.sets import shipped_sha256
 from benchmarks.noise.measure import FIGURES
 from benchmarks.noise.plot import histograms
 from benchmarks.noise.table import table
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.train_speed.raw import Record, add_raw, read_raw, standing
 from tuneloop.disk import sha256_file, sha256_json, write_text
-from tuneloop.errors import TuneloopError
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import err, say
+from tuneloop.terminal import say
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "noise"
@@ -36,14 +34,7 @@ MODULES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.noise", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:
@@ -53,6 +44,7 @@ def run(asked: argparse.Namespace, command: str) -> int:
         asked: The options.
         command: What the user typed, for the records.
     """
+    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
     results = asked.results or (Path(tempfile.mkdtemp(prefix="noise-")) if asked.short else RESULTS)
     raw, rows = results / "raw.jsonl", asked.rows or (SHORT_ROWS if asked.short else None)
     keys = set()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -14,16 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.dirt.sets import shipped_sha256
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.relevance.inputs import Embed, sentence_vectors, word_vectors
 from benchmarks.relevance.measure import WAYS, measure
 from benchmarks.relevance.table import table
 from benchmarks.session import Session
 from tuneloop.disk import sha256_file, sha256_json
-from tuneloop.errors import TuneloopError
 from tuneloop.sections import Relevance
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import err, say
+from tuneloop.terminal import say
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "relevance"
@@ -33,18 +32,13 @@ SHORT_ROWS = 200
 MODULES = ("anything", "out_of_fold", "relevance", "texts")
 """Of tuneloop.rows: what a figure is measured of."""
 Point = tuple[str, float, str, int]
+shipped = functools.lru_cache(maxsize=None)(shipped_sha256)
+"""Its rows are prepared once, not for each run's key."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.relevance", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:
@@ -54,6 +48,7 @@ def run(asked: argparse.Namespace, command: str) -> int:
         asked: The options.
         command: What the user typed, for the records.
     """
+    asked.seeds = asked.seeds or ([0] if asked.short else [0, 1, 2])
     results = asked.results or (Path(tempfile.mkdtemp(prefix="relevance-")) if asked.short else RESULTS)
     session, rows = Session(results / "raw.jsonl"), SHORT_ROWS if asked.short else None
     keys = {point: key_of(point, rows) for point in points(asked)}
@@ -97,16 +92,8 @@ def key_of(point: Point, rows: int | None) -> str:
     files += sorted((ROOT / "benchmarks" / "dirt").glob("*.py"))
     files += [ROOT / "src" / "tuneloop" / "rows" / f"{name}.py" for name in MODULES]
     files += [ROOT / "src" / "tuneloop" / "model" / "encoder.py", ROOT / "benchmarks" / "noise" / "measure.py"]
-    defaults = Relevance().model_dump()
-    return sha256_json(
-        [
-            point,
-            rows,
-            defaults,
-            shipped_sha256(point[0]),
-            {str(file.relative_to(ROOT)): sha256_file(file) for file in files},
-        ]
-    )
+    code = {str(file.relative_to(ROOT)): sha256_file(file) for file in files}
+    return sha256_json([point, rows, Relevance().model_dump(), shipped(point[0]), code])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shlex
 import shutil
 import sys
 import tempfile
@@ -13,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.session import Session
 from benchmarks.step_profile.profiled import STEPS, SYSTEM
 from benchmarks.step_profile.table import table
@@ -25,10 +23,9 @@ from benchmarks.train_speed.rows import ALL, GROUPED, MICRO, PLAIN, SETS, SHORT_
 from benchmarks.train_speed.run import environment, result_of
 from benchmarks.train_speed.tokens import read_tokens
 from tuneloop.disk import sha256_file, sha256_json
-from tuneloop.errors import TuneloopError
 from tuneloop.model.cache import cache_root
 from tuneloop.stations import machine_facts
-from tuneloop.terminal import err, say
+from tuneloop.terminal import say
 
 RESULTS = ROOT / "benchmarks" / "results" / "step_profile"
 ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -44,13 +41,7 @@ LENGTHS = {"gsm8k": (6, 2), "banking77": (24, 12)}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 where the user's own input said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
-    try:
-        return run(asked, shlex.join(["python", "-m", "benchmarks.step_profile", *given]))
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    return answer(parser(), run, arguments)
 
 
 def run(asked: argparse.Namespace, command: str) -> int:
@@ -98,8 +89,7 @@ def profile(
     horizon = max((SHORT_SETS if short else SETS)[data].horizon, steps)
     order = documents_of(BY_LENGTH, tokens, horizon) if data == "banking77" and system == "tuneloop" else None
     paths = {"model": inputs.model, "tokens": inputs.tokens, "start": inputs.start, "folder": work / "process"}
-    found: dict[str, Any] = {"config": json.loads((inputs.model / "config.json").read_text(encoding="utf-8"))}
-    found["config"] = {name: value for name, value in found["config"].items() if not isinstance(value, list | dict)}
+    found: dict[str, Any] = {}
     python = python_of(system, own=short)
     for kind, threads, name, more in (
         ("profile", 1, "benchmarks.step_profile.profiled", {SYSTEM: system, STEPS: profiled}), ("two", 2, system, {}),
