@@ -1,6 +1,7 @@
 """Every mode, round and system in a process of its own; what stands in raw.jsonl already is not run again.
 
     mode: round 1: tuneloop, transformers 1, 8, ... -> check the tokens -> round 2: ... -> check -> ...
+    at last one core's seconds, by operator, of tuneloop and of the reference
 
 A record is one process: its settings, its figures, and the hash of its answers. tuneloop's and the reference's answers
 are kept too, as token ids, so that a later session can compare them.
@@ -32,6 +33,8 @@ from tuneloop.terminal import say
 MODES = {"whole budget": False, "stop tokens": True}
 """Whether the model's end tokens end an answer."""
 OURS = "tuneloop"
+PROFILE = "profile"
+"""The mode of a record of one core under torch.profiler, over whole budgets; for ours and for the reference."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ class Bench(Session):
                     if not self.stands(self.key(system, mode, turn)):
                         self._measure(system, mode, turn)
                 self._compare(mode)
+        for system in self._profiled():
+            if not self.stands(self.key(system, PROFILE, 0)):
+                self._measure(system, PROFILE, 0)
         return self.new_faults
 
     def key(self, system: System, mode: str, turn: int) -> str:
@@ -96,8 +102,14 @@ class Bench(Session):
 
     def records(self) -> list[Record]:
         """The records in force of this plan's settings, whatever session made them."""
-        wanted = {self.key(system, mode, turn) for system, mode, turn in self._all()}
-        return self.in_force(wanted)
+        return self.in_force({self.key(system, mode, turn) for system, mode, turn in self._all()})
+
+    def profiles(self) -> list[Record]:
+        """The records in force of what one core does."""
+        return self.in_force({self.key(system, PROFILE, 0) for system in self._profiled()})
+
+    def _profiled(self) -> list[System]:
+        return [one for one in self.plan.systems if one.name in (OURS, REFERENCE)]
 
     def _all(self) -> Iterator[tuple[System, str, int]]:
         for mode in MODES:
@@ -115,15 +127,16 @@ class Bench(Session):
             "sha256": self.sha256, "machine": machine_facts(), "command": plan.command,
         }  # fmt: skip
         result = plan.work / "result.json"
-        job = Job(system, str(plan.model), str(plan.prompts), plan.budget, MODES[mode], str(result))
+        stop, profiled = MODES.get(mode, False), mode == PROFILE
+        job = Job(system, str(plan.model), str(plan.prompts), plan.budget, stop, str(result), profiled)
         called = f"{mode}, {system.name}"
-        if fault := answer(job, plan.work / "job.json", plan.threads):
+        if fault := answer(job, plan.work / "job.json", 1 if profiled else plan.threads):
             self.keep(called, record | {"withdrawn": f"failed: {fault}"})
             return
         found = json.loads(result.read_text(encoding="utf-8"))
         tokens = found.pop("tokens")
         record |= found | {"new_tokens": sum(map(len, tokens)), "answers_sha256": sha256_json(tokens)}
-        if system.name in (OURS, REFERENCE):
+        if system.name in (OURS, REFERENCE) and not profiled:
             record["tokens"] = tokens
         before = [one for one in self.records() if (one["mode"], one["system"]) == (mode, system.name)]
         if before and before[0]["answers_sha256"] != record["answers_sha256"]:
@@ -192,7 +205,7 @@ def summary(bench: Bench) -> dict[str, Any]:
         "session": ", ".join(dict.fromkeys(one["session"] for one in runs)), "command": plan.command,
         "machine": runs[-1]["machine"] if runs else machine_facts(), "threads": plan.threads, "rows": plan.rows,
         "budget": plan.budget, "model": plan.name, "tie": TIE, "versions": runs[-1]["versions"] if runs else {},
-        "runs": runs, "tokens": {mode: compared(runs, mode, plan) for mode in MODES},
+        "runs": runs, "profiles": bench.profiles(), "tokens": {mode: compared(runs, mode, plan) for mode in MODES},
         "withdrawn": [{name: one[name] for name in ("session", "mode", "system", "round", "withdrawn")}
                       for one in withdrawn],
     }  # fmt: skip

@@ -6,6 +6,7 @@ the same environment. A system's clock runs from a loaded model to the last toke
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -65,6 +66,7 @@ class Job:
         budget: New tokens of each answer.
         stop: Whether the model's end tokens end an answer; else each has `budget` tokens.
         result: Path to write to.
+        profiled: Whether the answering goes under torch.profiler: its figure is the seconds of each operator.
     """
 
     system: System
@@ -73,6 +75,7 @@ class Job:
     budget: int
     stop: bool
     result: str
+    profiled: bool = False
 
 
 def chosen(system: System, prompts: Sequence[list[int]]) -> list[int]:
@@ -129,6 +132,7 @@ ANSWER: dict[str, Callable[[Any, Sequence[list[int]], Job, Sequence[int]], list[
 def measure(job: Job) -> dict[str, Any]:
     """Answer, after a small warm-up; what was said, how long it took, and the process's peak memory."""
     import torch
+    from torch.profiler import ProfilerActivity, profile
 
     from benchmarks.train_speed.watch import busy_seconds, memory_mb, versions
 
@@ -140,9 +144,14 @@ def measure(job: Job) -> dict[str, Any]:
     answer = ANSWER[job.system.kind]
     answer(model, [prompts[place] for place in places[-2:]], replace(job, budget=3), stops)
     busy, load_before, began = busy_seconds(), os.getloadavg()[0], time.perf_counter()
-    said = answer(model, [prompts[place] for place in places], job, stops)
-    seconds = time.perf_counter() - began
-    return {
+    profiler = profile(activities=[ProfilerActivity.CPU]) if job.profiled else None
+    with profiler or contextlib.nullcontext():
+        said = answer(model, [prompts[place] for place in places], job, stops)
+        seconds = time.perf_counter() - began
+    found = (
+        {"operators": {one.key: one.self_cpu_time_total / 1e6 for one in profiler.key_averages()}} if profiler else {}
+    )
+    return found | {
         "seconds": seconds, "places": places, "tokens": said, "peak_mb": round(memory_mb("VmHWM"), 1),
         "threads": torch.get_num_threads(), "load_before": round(load_before, 2),
         "load_after": round(os.getloadavg()[0], 2), "others": round(max(0.0, busy_seconds() - busy) / seconds, 3),

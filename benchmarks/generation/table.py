@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
+
+from benchmarks.step_profile.kinds import BETWEEN, KINDS, REST, shares
 
 
 def figures(record: dict[str, Any], mode: str) -> dict[str, dict[str, float]]:
@@ -58,6 +61,7 @@ def table(record: dict[str, Any]) -> str:
             "", f"Tokens: {told['equal']} of {told['rows']} answers equal, {told['tied']} differ from a tie of "
             f"{record['tie']:.0e} on, {told['different']} differ.", "",
         ]  # fmt: skip
+    lines += profile_lines(record["profiles"])
     if record["withdrawn"]:
         lines += ["## Withdrawn", ""]
         lines += [
@@ -65,3 +69,23 @@ def table(record: dict[str, Any]) -> str:
             for one in record["withdrawn"]
         ] + [""]
     return "\n".join(lines)
+
+
+def profile_lines(profiles: Sequence[dict[str, Any]]) -> list[str]:
+    """Where one core's time goes; nothing where nothing was profiled.
+
+    Args:
+        profiles: The records of that mode.
+    """
+    if not profiles:
+        return []
+    head = [*KINDS, REST, BETWEEN]
+    lines = [
+        "## Where the time goes", "", "Seconds for all answers with whole budgets on one core, under torch.profiler.",
+        "", f"| system | {' | '.join(head)} | all |", "|---|" + "--:|" * (len(head) + 1),
+    ]  # fmt: skip
+    for one in profiles:
+        seconds = shares(one["operators"], one["seconds"])
+        cells = [f"{seconds[kind]:.1f} ({seconds[kind] / one['seconds']:.0%})" for kind in head]
+        lines.append(f"| {one['system']} | {' | '.join(cells)} | {one['seconds']:.1f} |")
+    return [*lines, ""]

@@ -48,7 +48,7 @@ def measure(plan: Plan, *, table_only: bool) -> int:
 
 
 def plan_of(asked: argparse.Namespace, work: Path, raw: Path, command: str) -> Plan:
-    """What the options ask for; at full size about 20 minutes on two cores.
+    """What the options ask for; at full size about 30 minutes on two cores.
 
     Args:
         asked: The options.
@@ -61,8 +61,9 @@ def plan_of(asked: argparse.Namespace, work: Path, raw: Path, command: str) -> P
     rows = (200, 400) if asked.short else (1_000, 10_000, 100_000)
     step = (256, 16) if asked.short else (4096, 64)
     repeats = asked.repeats or (1 if asked.short else 3)
-    rate = 0.01 if asked.short else 0.15
-    return Plan(model, sizes, step[0], rows, step[1], 2, repeats, asked.threads, rate, work, raw, command)
+    rate = 0.01 if asked.short else 0.3
+    steps = {"length": 2, "rows": 2} if asked.short else {"length": 3, "rows": 8}
+    return Plan(model, sizes, step[0], rows, step[1], steps, repeats, asked.threads, rate, work, raw, command)
 
 
 def parser() -> argparse.ArgumentParser:

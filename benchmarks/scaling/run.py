@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from tuneloop.model.cache import settings_sha256, weights_sha256
 from tuneloop.stations import machine_facts
 from tuneloop.terminal import say
 
+Rates = Mapping[str, float]
+Judge = Callable[[Rates], Record]
 FLAT = 0.10
 """How far the largest figure may be above the smallest."""
 SKIPPED = 1
@@ -37,10 +39,10 @@ class Plan:
         tokens: Of a step, whatever their length.
         rows: Numbers of rows.
         rows_per_step: Of the runs over rows.
-        steps: Of a run; the first one is not counted.
+        steps: Of a run, by kind; the first one is not counted.
         repeats: Rounds.
         threads: Of every process.
-        rate_seconds: For each matrix product, before each run.
+        rate_seconds: For each matrix product, before each run and after it.
         work: Folder of inputs and processes.
         raw: The records.
         command: What the user typed.
@@ -51,7 +53,7 @@ class Plan:
     tokens: int
     rows: Sequence[int]
     rows_per_step: int
-    steps: int
+    steps: Mapping[str, int]
     repeats: int
     threads: int
     rate_seconds: float
@@ -84,7 +86,9 @@ class Bench(Session):
         """Hash of all that decides what a run computes and how fast."""
         plan = self.plan
         step = plan.tokens if kind == "length" else plan.rows_per_step
-        return sha256_json([kind, size, turn, step, plan.steps, plan.threads, self.sha256, self.code])
+        return sha256_json(
+            [kind, size, turn, step, plan.steps[kind], plan.threads, self.sha256, self.code, "before, after"]
+        )
 
     def records(self) -> list[Record]:
         """The records in force of this plan, whatever session made them."""
@@ -106,33 +110,40 @@ class Bench(Session):
             "threads": self.plan.threads, "machine": machine_facts(), "command": self.plan.command,
         }  # fmt: skip
         try:
-            rates = self._process(self._job("gemm", Path(), {"seconds": self.plan.rate_seconds}, 0))["flops"]
-            record |= self._length(size, rates) if kind == "length" else self._rows(size, rates)
+            before = self._rates()
+            judge = self._length(size) if kind == "length" else self._rows(size)
+            after = self._rates()
+            record |= {"rates_before": before, "rates_after": after} | judge(mean_rates(before, after))
         except Failed as reason:
             record["withdrawn"] = f"failed: {reason}"
         self.keep(f"{kind} {size:,}, round {turn + 1}", record)
 
-    def _length(self, size: int, rates: Mapping[str, float]) -> Record:
-        """A run over documents of one length: its figures, and why it does not count."""
-        plan, documents = self.plan, self.plan.tokens // size
-        inputs, tokens = lengths.prepare(plan.model, self.config, plan.work / "inputs", size, documents * plan.steps)
-        job = self._job("tuneloop", inputs.tokens, {"fast": True}, documents, str(inputs.start))
-        result = self._process(job)
-        told = lengths.faults(result, tokens, plan.steps, documents)
-        each = [([size] * documents, tokens.weight(step)) for step in result["documents"]]
-        return self._judged(result, told, rates, each, 0) | {"documents": documents}
+    def _rates(self) -> dict[str, float]:
+        """What the machine's matrix products do now."""
+        job = self._job("gemm", Path(), {"seconds": self.plan.rate_seconds}, 0, 0)
+        return dict(self._process(job)["flops"])
 
-    def _rows(self, size: int, rates: Mapping[str, float]) -> Record:
-        """A run over a number of rows: its figures, and why it does not count."""
+    def _length(self, size: int) -> Judge:
+        """A run over documents of one length; gives what judges it at the machine's rates."""
+        plan, documents, steps = self.plan, self.plan.tokens // size, self.plan.steps["length"]
+        inputs, tokens = lengths.prepare(plan.model, self.config, plan.work / "inputs", size, documents * steps)
+        job = self._job("tuneloop", inputs.tokens, {"fast": True}, steps, documents, str(inputs.start))
+        result = self._process(job)
+        told = lengths.faults(result, tokens, steps, documents)
+        each = [([size] * documents, tokens.weight(step)) for step in result["documents"]]
+        return lambda rates: self._judged(result, told, rates, each, 0) | {"documents": documents}
+
+    def _rows(self, size: int) -> Judge:
+        """A run over a number of rows; gives what judges it at the machine's rates."""
         path = self.plan.work / "inputs" / f"rows-{size}.jsonl"
         rows.write_rows(path, size)
-        job = self._job(rows.__name__, path, {"rows": size}, self.plan.rows_per_step)
+        job = self._job(rows.__name__, path, {"rows": size}, self.plan.steps["rows"], self.plan.rows_per_step)
         result = self._process(job)
         each = [(step, 0) for step in result["lengths"]]
-        return self._judged(result, rows.faults(result, job), rates, each, result["classes"])
+        return lambda rates: self._judged(result, rows.faults(result, job), rates, each, result["classes"])
 
     def _judged(
-        self, result: dict[str, Any], told: list[str], rates: Mapping[str, float],
+        self, result: dict[str, Any], told: list[str], rates: Rates,
         each: Sequence[tuple[Sequence[int], int]], classes: int,
     ) -> Record:  # fmt: skip
         """The result beside the least time of its counted steps; withdrawn where a guard said no."""
@@ -144,15 +155,27 @@ class Bench(Session):
         judged = {"rates": rates, "result": result, "over_limit": seconds / least if least else 0.0}
         return judged | ({"withdrawn": "; ".join(told)} if told else {})
 
-    def _job(self, system: str, data: Path, options: dict[str, Any], documents: int, start: str = "") -> Job:
+    def _job(
+        self, system: str, data: Path, options: dict[str, Any], steps: int, documents: int, start: str = ""
+    ) -> Job:
         plan = self.plan
         return Job(
-            system, str(plan.model), str(data.resolve()), start, str(plan.work / "process"), plan.steps, plan.steps,
-            options, documents_per_step=documents,
+            system, str(plan.model), str(data.resolve()), start, str(plan.work / "process"), steps, steps, options,
+            documents_per_step=documents,
         )  # fmt: skip
 
     def _process(self, job: Job) -> dict[str, Any]:
         return result_of(job, Path(sys.executable), environment(self.plan.threads))
+
+
+def mean_rates(before: Rates, after: Rates) -> dict[str, float]:
+    """The rate of as much work at each of both: a machine that others use is not as fast from one minute to the next.
+
+    Args:
+        before: Shape -> FLOP/s.
+        after: The same later.
+    """
+    return {name: statistics.harmonic_mean([rate, after[name]]) for name, rate in before.items()}
 
 
 def table(records: Sequence[Record], withdrawn: Sequence[Record]) -> str:
@@ -167,7 +190,7 @@ def table(records: Sequence[Record], withdrawn: Sequence[Record]) -> str:
         machine, sessions = records[0]["machine"], ", ".join(dict.fromkeys(one["session"] for one in records))
         parts += [f"{machine['cpu']}, {records[0]['threads']} threads; versions {records[0]['result']['versions']}; "
                   f"sessions {sessions}; time over the limit: seconds of the counted steps by the least time that "
-                  "train_speed/floor.py gives for their work at the rate of matrix products just before.",
+                  "train_speed/floor.py gives for their work at the rate of matrix products just before and after.",
                   ""]  # fmt: skip
     for kind, told in (("length", "tokens a document"), ("rows", "rows")):
         groups: dict[int, list[Record]] = {}

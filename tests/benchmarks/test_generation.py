@@ -29,7 +29,8 @@ def record(**seconds: list[float]) -> dict[str, Any]:
     told = {"rows": 4, "equal": 3, "tied": 1, "different": 0}
     machine = {"cores": 2, "cpu": "c"}
     return {"runs": runs, "rows": 4, "tokens": {"m": told}, "machine": machine, "command": "x", "session": "s",
-            "budget": 25, "model": "m", "threads": 2, "versions": {}, "tie": 1e-4, "withdrawn": []}  # fmt: skip
+            "budget": 25, "model": "m", "threads": 2, "versions": {}, "tie": 1e-4, "withdrawn": [],
+            "profiles": []}  # fmt: skip
 
 
 def test_figures_are_medians_and_few_rows_are_extrapolated():
@@ -45,6 +46,13 @@ def test_the_ratio_is_against_the_quickest_peer():
     assert "tuneloop is 2.50 times as fast as the best peer (quick)." in text
     assert "few (extrapolated from 2 rows)" in text and "3 of 4 answers equal, 1 differ from a tie" in text
     assert best_peer(record(tuneloop=[2.0]), "m")["ratio"] is None
+
+
+def test_the_profile_says_where_one_core_spends_its_time():
+    one = {"system": "tuneloop", "seconds": 1.0, "operators": {"aten::mm": 0.5, "aten::bmm": 0.125, "aten::add": 0.25}}
+    text = table(record(tuneloop=[2.0]) | {"profiles": [one]})
+    assert "| tuneloop | 0.6 (62%) | 0.0 (0%) | 0.0 (0%) | 0.2 (25%) | 0.1 (12%) | 1.0 |" in text
+    assert "Where the time goes" not in table(record(tuneloop=[2.0]))
 
 
 def test_few_prompts_are_of_all_lengths():
@@ -74,8 +82,10 @@ def quick(monkeypatch: pytest.MonkeyPatch, change: Any = None) -> list[str]:
         tokens = change(job, len(asked), tokens) if change else tokens
         if isinstance(tokens, str):
             return tokens
-        found = {"seconds": 1.0, "places": [0, 1, 2], "tokens": tokens, "peak_mb": 9.0, "threads": 1, "versions": {},
-                 "load_before": 0.1, "load_after": 0.2, "others": 0.0}  # fmt: skip
+        assert not job.profiled or (threads == 1 and not job.stop)
+        operators = {"aten::mm": 0.6, "aten::bmm": 0.1, "aten::copy_": 0.2} if job.profiled else {}
+        found = {"operators": operators, "versions": {}, "seconds": 1.0, "places": [0, 1, 2], "tokens": tokens,
+                 "peak_mb": 9.0, "threads": 1, "load_before": 0.1, "load_after": 0.2, "others": 0.0}  # fmt: skip
         Path(job.result).write_text(json.dumps(found), encoding="utf-8")
         return ""
 
@@ -99,13 +109,13 @@ def test_a_session_goes_on_where_another_was_cut_off(plan: Plan, monkeypatch: py
     assert len(lines) == 5
     plan.raw.write_text("".join(lines[:-1]) + lines[-1][:40], encoding="utf-8")  # cut in the middle of a line
     asked = quick(monkeypatch)
-    assert Bench(plan).run() == [] and len(asked) == 8 - 4
-    assert Bench(plan).run() == [] and len(asked) == 4
+    assert Bench(plan).run() == [] and len(asked) == 8 - 4 + 2
+    assert Bench(plan).run() == [] and len(asked) == 6
     text = table(summary(Bench(plan)))
     assert "medians of 2 rounds" in text and text.count("3 of 3 answers equal") == 2 and "Withdrawn" not in text
     withdraw(plan.raw, read_raw(plan.raw)[0]["key"], "the machine was busy")
     assert "tuneloop, round 1" in table(summary(Bench(plan)))
-    assert Bench(plan).run() == [] and asked[4:] == ["tuneloop"]
+    assert Bench(plan).run() == [] and asked[6:] == ["tuneloop"]
     assert "the machine was busy" in table(summary(Bench(plan)))
 
 
@@ -144,10 +154,11 @@ def test_the_short_form_runs_from_end_to_end(tmp_path: Path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     runs = read_raw(tmp_path / "raw.jsonl")
-    assert len(runs) == 2 * len(SHORT) and not [run for run in runs if "withdrawn" in run]
+    assert len(runs) == 2 * len(SHORT) + 2 and not [run for run in runs if "withdrawn" in run]
     whole = [run for run in runs if run["mode"] == "whole budget"]
     assert all(run["new_tokens"] == 12 * len(run["places"]) and run["threads"] == 1 for run in whole)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert text in done.stdout and text.count(" of 10 answers equal") == 2 and text.count(", 0 differ.") == 2
+    assert [run["system"] for run in runs if run["mode"] == "profile" and run["operators"]] == ["tuneloop", REFERENCE]
     assert all({"session", "command", "machine", "threads", "versions", "sha256"} <= set(run) for run in runs)
     assert {run["system"] for run in runs if "tokens" in run} == {"tuneloop", REFERENCE}

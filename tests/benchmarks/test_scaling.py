@@ -95,13 +95,15 @@ def test_flat_is_ten_per_cent():
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A bench of two lengths and one number of rows, whose processes answer at once."""
     raw, model = tmp_path / "raw.jsonl", tiny_model(tmp_path / "tiny")
-    made = Bench(Plan(model, (8, 16), 64, (200,), 16, 2, 2, 1, 0.01, tmp_path / "work", raw, "x"))
+    made = Bench(
+        Plan(model, (8, 16), 64, (200,), 16, {"length": 2, "rows": 2}, 2, 1, 0.01, tmp_path / "work", raw, "x")
+    )
     asked: list[str] = []
 
     def answered(one: Job, python: Path, variables: dict[str, str]) -> dict[str, Any]:
         asked.append(one.system)
         if one.system == "gemm":
-            return {"flops": RATES}
+            return {"flops": RATES if asked.count("gemm") % 2 else {name: 3 * rate for name, rate in RATES.items()}}
         if one.system == "tuneloop":
             size = 64 // one.documents_per_step
             return by_length(lengths.made(made.config, size, 2 * 64 // size), 64 // size)
@@ -119,7 +121,9 @@ def test_a_session_goes_on_and_the_table_has_each_size(bench: Bench):
     assert bench.run() == [] and bench.run() == []
     assert len([name for name in vars(bench)["asked"] if name != "gemm"]) == 7
     records = bench.records()
-    least = limit_seconds(bench.config, RATES, step_flops(bench.config, [16] * 4, 60, rank=8))
+    # As much work at a rate as at three times it: 1.5 times the rate.
+    rates = {name: 1.5 * rate for name, rate in RATES.items()}
+    least = limit_seconds(bench.config, rates, step_flops(bench.config, [16] * 4, 60, rank=8))
     (one,) = [one for one in records if (one["size"], one["round"]) == (16, 0)]
     assert set(RATES) == set(shapes(bench.config)) and one["over_limit"] == pytest.approx(2.0 / least)
     text = table(records, [])

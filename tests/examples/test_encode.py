@@ -214,6 +214,19 @@ def test_classification_reads_raw_text_with_the_tokenizers_own_specials(bert: An
     assert asked.target == -1
 
 
+def test_many_texts_go_by_blocks_and_a_token_of_many_rows_is_one_int(
+    distill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(text=f"{'é ' * number}word {number} 语言") for number in range(7)]
+    whole = encode_classification(rows, distill, ["x"], max_length=64)
+    monkeypatch.setattr("tuneloop.examples.encode.BLOCK", 3)
+    blocks = encode_classification(rows, distill, ["x"], max_length=64)
+    assert blocks == whole and len({tuple(one.input_ids) for one in blocks}) == 7
+    for found in (whole, blocks):
+        ids = [token for one in found for token in one.input_ids]
+        assert len({id(token) for token in ids}) == len(set(ids)) and max(ids) > 256  # smaller ints are one anyway
+
+
 def test_classification_of_an_empty_text_and_of_several_labels(chatml: Any) -> None:
     empty = encode_classification([row(text="", label="x")], chatml, ["x"], max_length=8)[0]
     assert empty.input_ids == [chatml.eos_token_id]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token that is not trained (torch's cross-entropy ignores it)
+BLOCK = 1024  # texts that the tokenizer gets at once: enough to keep all cores busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +267,20 @@ def _written(row: Row, tokenizer: PreTrainedTokenizerBase, template: Template, t
 
 
 def _tokens(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, special: bool) -> list[list[int]]:
-    """Token ids of each text; rendered text carries its own special tokens, so none are added to it."""
-    whole = [_encodable(text) for text in texts]
-    if not whole:
-        return []
-    ids: list[list[int]] = tokenizer(whole, add_special_tokens=special, truncation=False, verbose=False)["input_ids"]
+    """Token ids of each text; rendered text carries its own special tokens, so none are added to it.
+
+    A block of texts at a time: a tokenizer keeps offsets and words beside the ids of a call, ten times their room.
+    A token of many texts is one int: CPython makes a new one of 28 bytes for each, which is more than its place.
+    """
+    ids: list[list[int]] = []
+    same: dict[int, int] = {}
+    every = list(texts)
+    for start in range(0, len(every), BLOCK):
+        whole = [_encodable(text) for text in every[start : start + BLOCK]]
+        found = tokenizer(
+            whole, add_special_tokens=special, truncation=False, return_attention_mask=False, verbose=False
+        )  # fmt: skip
+        ids += [[same.setdefault(token, token) for token in text] for text in found["input_ids"]]
     return ids
 
 
