@@ -201,6 +201,7 @@ FOREIGN_NAMES = {
 }  # fmt: skip
 
 
+MOST_KEYS = 6  # of a section, in the error about a value that should be one
 _MERGE = "tag:yaml.org,2002:merge"  # `<<: *name`, which may stand more than once
 
 
@@ -353,7 +354,7 @@ def _faults(error: ValidationError, tree: dict[str, Any]) -> list[str]:
         elif entry["type"] == "value_error":
             faults.append(f"{place}: {message}" if place else message)
         else:
-            wrong.setdefault(place, ([], entry["input"]))[0].append(_allowed(entry["type"], message))
+            wrong.setdefault(place, ([], entry["input"]))[0].append(_allowed(entry["type"], place, message))
     for place, (allowed, got) in wrong.items():
         if not any(other.startswith(f"{place}.") for other in wrong):  # the inner fault says more
             shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
@@ -397,10 +398,11 @@ def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _allowed(kind: str, message: str) -> str:
+def _allowed(kind: str, place: str, message: str) -> str:
     """What pydantic's message allows, as it follows "should": be a valid integer, match pattern ..."""
     if kind == "model_type":
-        return "be a section with keys"
+        keys = _keys_in(place)
+        return f"be a section with keys ({', '.join(keys[:MOST_KEYS])}{', ...' * (len(keys) > MOST_KEYS)})"
     return message.partition(" should ")[2] or f"be otherwise ({message})"
 
 
@@ -421,13 +423,17 @@ def _nearest(place: str) -> str:
     section, _, last = place.rpartition(".")
     if last in FOREIGN_NAMES:
         return f" (here it is {FOREIGN_NAMES[last]})"
-    here = [key.removeprefix(f"{section}.") for key in all_keys() if key.rpartition(".")[0] == section]
+    here = _keys_in(section)
     if near := difflib.get_close_matches(last, here, n=1):
         return f" (did you mean {'.'.join(filter(None, [section, near[0]]))!r}?)"
     names = {key.rpartition(".")[2]: key for key in all_keys()}
     if near := difflib.get_close_matches(last, names, n=1, cutoff=0.75):
         return f" (did you mean {names[near[0]]!r}?)"
     return f" (the keys {f'of {section}' if section else 'there'} are {', '.join(here)})" if here else ""
+
+
+def _keys_in(section: str) -> list[str]:
+    return [key.rpartition(".")[2] for key in all_keys() if key.rpartition(".")[0] == section]
 
 
 def all_keys() -> list[str]:
