@@ -43,7 +43,7 @@ def measure(plan: Plan, *, table_only: bool) -> int:
     """Run the plan, write the table and print it."""
     bench = Bench(plan)
     faults = [] if table_only else bench.run()
-    text = table(bench.records(), [one for one in read_raw(plan.raw) if "withdrawn" in one])
+    text = table(bench.records(), [one for one in read_raw(plan.raw) if "withdrawn" in one], bench.config)
     return conclude(plan.raw.parent / "table.md", text, faults)
 
 

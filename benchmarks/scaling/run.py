@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,6 @@ from tuneloop.model.cache import settings_sha256, weights_sha256
 from tuneloop.stations import machine_facts
 from tuneloop.terminal import say
 
-Rates = Mapping[str, float]
-Judge = Callable[[Rates], Record]
 FLAT = 0.10
 """How far the largest figure may be above the smallest."""
 SKIPPED = 1
@@ -110,10 +108,9 @@ class Bench(Session):
             "threads": self.plan.threads, "machine": machine_facts(), "command": self.plan.command,
         }  # fmt: skip
         try:
-            before = self._rates()
-            judge = self._length(size) if kind == "length" else self._rows(size)
-            after = self._rates()
-            record |= {"rates_before": before, "rates_after": after} | judge(mean_rates(before, after))
+            record["rates_before"] = self._rates()
+            record |= self._length(size) if kind == "length" else self._rows(size)
+            record["rates_after"] = self._rates()
         except Failed as reason:
             record["withdrawn"] = f"failed: {reason}"
         self.keep(f"{kind} {size:,}, round {turn + 1}", record)
@@ -123,37 +120,21 @@ class Bench(Session):
         job = self._job("gemm", Path(), {"seconds": self.plan.rate_seconds}, 0, 0)
         return dict(self._process(job)["flops"])
 
-    def _length(self, size: int) -> Judge:
-        """A run over documents of one length; gives what judges it at the machine's rates."""
+    def _length(self, size: int) -> Record:
+        """A run over documents of one length, and why it does not count."""
         plan, documents, steps = self.plan, self.plan.tokens // size, self.plan.steps["length"]
         inputs, tokens = lengths.prepare(plan.model, self.config, plan.work / "inputs", size, documents * steps)
         job = self._job("tuneloop", inputs.tokens, {"fast": True}, steps, documents, str(inputs.start))
         result = self._process(job)
-        told = lengths.faults(result, tokens, steps, documents)
-        each = [([size] * documents, tokens.weight(step)) for step in result["documents"]]
-        return lambda rates: self._judged(result, told, rates, each, 0) | {"documents": documents}
+        return judged(result, lengths.faults(result, tokens, steps, documents)) | {"documents": documents}
 
-    def _rows(self, size: int) -> Judge:
-        """A run over a number of rows; gives what judges it at the machine's rates."""
+    def _rows(self, size: int) -> Record:
+        """A run over a number of rows, and why it does not count."""
         path = self.plan.work / "inputs" / f"rows-{size}.jsonl"
         rows.write_rows(path, size)
         job = self._job(rows.__name__, path, {"rows": size}, self.plan.steps["rows"], self.plan.rows_per_step)
         result = self._process(job)
-        each = [(step, 0) for step in result["lengths"]]
-        return lambda rates: self._judged(result, rows.faults(result, job), rates, each, result["classes"])
-
-    def _judged(
-        self, result: dict[str, Any], told: list[str], rates: Rates,
-        each: Sequence[tuple[Sequence[int], int]], classes: int,
-    ) -> Record:  # fmt: skip
-        """The result beside the least time of its counted steps; withdrawn where a guard said no."""
-        seconds = sum(result["seconds"][SKIPPED:])
-        least = sum(
-            limit_seconds(self.config, rates, step_flops(self.config, sizes, weight, rank=Job.rank, classes=classes))
-            for sizes, weight in each[SKIPPED:]
-        )
-        judged = {"rates": rates, "result": result, "over_limit": seconds / least if least else 0.0}
-        return judged | ({"withdrawn": "; ".join(told)} if told else {})
+        return judged(result, rows.faults(result, job))
 
     def _job(
         self, system: str, data: Path, options: dict[str, Any], steps: int, documents: int, start: str = ""
@@ -168,29 +149,58 @@ class Bench(Session):
         return result_of(job, Path(sys.executable), environment(self.plan.threads))
 
 
-def mean_rates(before: Rates, after: Rates) -> dict[str, float]:
-    """The rate of as much work at each of both: a machine that others use is not as fast from one minute to the next.
+def judged(result: dict[str, Any], told: Sequence[str]) -> Record:
+    """A result, withdrawn where a guard said no."""
+    return {"result": result} | ({"withdrawn": "; ".join(told)} if told else {})
+
+
+def machine_rates(records: Sequence[Record]) -> dict[str, float]:
+    """Shape -> FLOP/s: the median of what was measured around all runs.
+
+    Around one run the rate of a shape is up to half off, and a run beside it is not, so that it says nothing of it.
 
     Args:
-        before: Shape -> FLOP/s.
-        after: The same later.
+        records: Those in force.
     """
-    return {name: statistics.harmonic_mean([rate, after[name]]) for name, rate in before.items()}
+    found = [record[when] for record in records for when in ("rates_before", "rates_after")]
+    return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
-def table(records: Sequence[Record], withdrawn: Sequence[Record]) -> str:
+def over_limit(record: Record, config: Mapping[str, Any], rates: Mapping[str, float]) -> list[float]:
+    """Seconds of each counted step by the least time that its work takes.
+
+    Args:
+        record: Of one run.
+        config: The base model's config.json.
+        rates: Shape -> FLOP/s.
+    """
+    result = record["result"]
+    if record["kind"] == "length":
+        works = [([record["size"]] * record["documents"], int(weight), 0) for weight in result["weight"]]
+    else:
+        works = [(sizes, 0, result["classes"]) for sizes in result["lengths"]]
+    least = [
+        limit_seconds(config, rates, step_flops(config, sizes, weight, rank=Job.rank, classes=classes))
+        for sizes, weight, classes in works
+    ]
+    return [seconds / limit for seconds, limit in zip(result["seconds"], least, strict=True)][SKIPPED:]
+
+
+def table(records: Sequence[Record], withdrawn: Sequence[Record], config: Mapping[str, Any]) -> str:
     """Markdown: medians over the rounds, and whether each column is flat.
 
     Args:
         records: Those in force.
         withdrawn: Those that do not count.
+        config: The base model's config.json.
     """
     parts = ["# Scaling", "", "`make bench-scaling`; every run is a line of [raw.jsonl](raw.jsonl).", ""]
     if records:
         machine, sessions = records[0]["machine"], ", ".join(dict.fromkeys(one["session"] for one in records))
         parts += [f"{machine['cpu']}, {records[0]['threads']} threads; versions {records[0]['result']['versions']}; "
-                  f"sessions {sessions}; time over the limit: seconds of the counted steps by the least time that "
-                  "train_speed/floor.py gives for their work at the rate of matrix products just before and after.",
+                  f"sessions {sessions}; time over the limit: median [least, most] of the counted steps' seconds, each "
+                  "by the least time that train_speed/floor.py gives for its work; the rate of matrix products is the "
+                  f"median of {2 * len(records)} measurements before and after the runs ({span(records)}).",
                   ""]  # fmt: skip
     for kind, told in (("length", "tokens a document"), ("rows", "rows")):
         groups: dict[int, list[Record]] = {}
@@ -198,19 +208,32 @@ def table(records: Sequence[Record], withdrawn: Sequence[Record]) -> str:
             if one["kind"] == kind:
                 groups.setdefault(one["size"], []).append(one)
         if groups:
-            parts += section(kind, told, dict(sorted(groups.items())))
+            parts += section(kind, told, dict(sorted(groups.items())), config, machine_rates(records))
     parts += [f"- {one['kind']} {one['size']:,}, round {one['round'] + 1}, {one['session']}, withdrawn: "
               f"{one['withdrawn']}" for one in withdrawn]  # fmt: skip
     return "\n".join([*parts, ""])
 
 
-def section(kind: str, told: str, groups: Mapping[int, Sequence[Record]]) -> list[str]:
+def span(records: Sequence[Record]) -> str:
+    """How far the measurements of a shape lie apart at most, in words."""
+    found = [record[when] for record in records for when in ("rates_before", "rates_after")]
+    widest = max(found[0], key=lambda name: max(one[name] for one in found) / min(one[name] for one in found))
+    each = [one[widest] / 1e9 for one in found]
+    return f"those of one shape lie as far apart as {min(each):.0f} and {max(each):.0f} GFLOP/s"
+
+
+def section(
+    kind: str, told: str, groups: Mapping[int, Sequence[Record]], config: Mapping[str, Any],
+    rates: Mapping[str, float],
+) -> list[str]:  # fmt: skip
     """The lines of one kind, and what they prove.
 
     Args:
         kind: "length" or "rows".
         told: What a size counts.
         groups: Size -> its runs.
+        config: The base model's config.json.
+        rates: Shape -> FLOP/s.
     """
     more = kind == "rows"
     head = [told, "time over the limit", "peak MB", "others' cores", *(["read, clean and split: ms a row",
@@ -220,7 +243,10 @@ def section(kind: str, told: str, groups: Mapping[int, Sequence[Record]]) -> lis
         dict[str, list[float]](),
     )
     for size, runs in groups.items():
-        times, results = [one["over_limit"] for one in runs], [one["result"] for one in runs]
+        times, results = (
+            [step for one in runs for step in over_limit(one, config, rates)],
+            [one["result"] for one in runs],
+        )
         middle, peak = statistics.median(times), statistics.median(one["peak_mb"] for one in results)
         columns.setdefault("Time over the limit", []).append(middle)
         columns.setdefault("Peak memory", []).append(peak)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.outcome import answer, conclude
+from benchmarks.scaling import lengths
 from benchmarks.session import Session
 from benchmarks.step_profile.profiled import STEPS, SYSTEM
 from benchmarks.step_profile.table import table
 from benchmarks.train_speed.environments import ROOT, installed_packages, python_of
-from benchmarks.train_speed.inputs import Inputs, prepare
+from benchmarks.train_speed.inputs import Inputs, base_model, prepare, tiny_model
 from benchmarks.train_speed.job import Job
 from benchmarks.train_speed.order import BY_LENGTH, documents_of
 from benchmarks.train_speed.rows import ALL, GROUPED, MICRO, PLAIN, SETS, SHORT_SETS
@@ -33,10 +35,17 @@ ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gsm8k, HF Trainer + PEFT, 2 x 8": ("gsm8k", "hf_trainer", MICRO | PLAIN),
     "banking77 by length, tuneloop": ("banking77", "tuneloop", {"fast": True}),
     "banking77 by length, HF Trainer + PEFT": ("banking77", "hf_trainer", ALL | PLAIN | GROUPED),
+    "32 tokens a document, tuneloop": ("tokens_32", "tuneloop", {"fast": True}),
+    "512 tokens a document, tuneloop": ("tokens_512", "tuneloop", {"fast": True}),
 }
-"""Name -> the set, the system, its options: the rows of train_speed whose ratios miss their figure."""
-LENGTHS = {"gsm8k": (6, 2), "banking77": (24, 12)}
+"""Name -> the set, the system, its options: the rows of train_speed and of scaling that miss their figure."""
+LENGTHS = {"gsm8k": (6, 2), "banking77": (24, 12), "tokens_32": (4, 1), "tokens_512": (4, 1)}
 """Set -> steps, and how many of the last ones are profiled; rows by length begin with the longest documents."""
+ONE_LENGTH = {"tokens_32": 32, "tokens_512": 512}
+"""Set -> tokens of each document, as in scaling."""
+TOKENS_A_STEP = 4096
+SMALLER = 16
+"""How many times smaller both are in the short form."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,8 +69,7 @@ def run(asked: argparse.Namespace, command: str) -> int:
         if asked.table or data not in asked.sets or session.stands(key):
             continue
         say(f"{name} ...")
-        short = SHORT_SETS[data] if asked.short else None
-        inputs = made[data] = made.get(data) or prepare(data, work / "inputs", short=short)
+        inputs = made[data] = made.get(data) or inputs_of(data, work / "inputs", short=asked.short)
         load = os.getloadavg()[0]
         result = profile(inputs, data, system, options, work, short=asked.short)
         session.keep(name, {
@@ -70,6 +78,32 @@ def run(asked: argparse.Namespace, command: str) -> int:
             "load_before": round(load, 2), "result": result,
         })  # fmt: skip
     return conclude(results / "table.md", table(session.in_force(set(keys))), session.new_faults)
+
+
+def inputs_of(data: str, folder: Path, *, short: bool) -> Inputs:
+    """Model, documents and start weights of a set.
+
+    Args:
+        data: A key of LENGTHS.
+        folder: Where they lie.
+        short: Made-up documents and a tiny model.
+    """
+    if data not in ONE_LENGTH:
+        return prepare(data, folder, short=SHORT_SETS[data] if short else None)
+    model = tiny_model(folder / "tiny") if short else base_model()
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    size = ONE_LENGTH[data] // (SMALLER if short else 1)
+    return lengths.prepare(model, config, folder / data, size, documents_a_step(data) * steps_of(data, short)[0])[0]
+
+
+def documents_a_step(data: str) -> int:
+    """Documents of an optimiser step."""
+    return TOKENS_A_STEP // ONE_LENGTH[data] if data in ONE_LENGTH else Job.documents_per_step
+
+
+def steps_of(data: str, short: bool) -> tuple[int, int]:
+    """Steps, and how many of the last ones are profiled."""
+    return (4, 1) if short else LENGTHS[data]
 
 
 def profile(
@@ -85,8 +119,8 @@ def profile(
         work: Folder of processes.
         short: The short form: every system in this process's environment.
     """
-    tokens, (steps, profiled) = read_tokens(inputs.tokens), (4, 1) if short else LENGTHS[data]
-    horizon = max((SHORT_SETS if short else SETS)[data].horizon, steps)
+    tokens, (steps, profiled) = read_tokens(inputs.tokens), steps_of(data, short)
+    horizon = max((SHORT_SETS if short else SETS)[data].horizon, steps) if data not in ONE_LENGTH else steps
     order = documents_of(BY_LENGTH, tokens, horizon) if data == "banking77" and system == "tuneloop" else None
     paths = {"model": inputs.model, "tokens": inputs.tokens, "start": inputs.start, "folder": work / "process"}
     found: dict[str, Any] = {}
@@ -97,7 +131,7 @@ def profile(
         shutil.rmtree(paths["folder"], ignore_errors=True)
         job = Job(
             name, **{key: str(path.resolve()) for key, path in paths.items()}, steps=steps, horizon=horizon,
-            options=options | more, order=order,
+            options=options | more, order=order, documents_per_step=documents_a_step(data),
         )  # fmt: skip
         told = result_of(job, python, environment(threads))
         found[kind] = {name: told[name] for name in ("seconds", "documents", "positions", "label_tokens", "others")}
@@ -119,7 +153,7 @@ def code_of(system: str, *, short: bool) -> dict[str, Any]:
     """
     told = ("table.py", "kinds.py", "__main__.py")
     files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if file.name not in told]
-    files += sorted((ROOT / "benchmarks" / "train_speed").glob("**/*.py"))
+    files += [*sorted((ROOT / "benchmarks" / "train_speed").glob("**/*.py")), Path(lengths.__file__)]
     packages = [] if short or system == "tuneloop" else installed_packages(system)
     if system == "tuneloop":
         folders = ("examples", "loss", "model", "train")

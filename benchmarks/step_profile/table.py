@@ -18,10 +18,10 @@ def table(records: Sequence[Record]) -> str:
         records: Those in force.
     """
     parts = [
-        "# Where the time of a step goes", "", "SmolLM2-135M, LoRA r 8 on all matrices, float32, 16 rows a step. "
-        "On one core every second belongs to an operator, or lies between two: seconds for 1,000 real tokens under "
-        "torch.profiler, which slows many small operators more than few large ones. The last columns are of steps "
-        "without it. Every run is a line of [raw.jsonl](raw.jsonl).", "",
+        "# Where the time of a step goes", "", "SmolLM2-135M, LoRA r 8 on all matrices, float32; 16 rows a step, "
+        "those of one length 4,096 tokens. On one core every second belongs to an operator, or lies between two: "
+        "seconds for 1,000 real tokens under torch.profiler, which slows many small operators more than few large "
+        "ones. The last columns are of steps without it. Every run is a line of [raw.jsonl](raw.jsonl).", "",
         f"| row | {' | '.join(HEAD)} | positions a token | tokens/s, one core | two cores | the second core adds |",
         "|---|" + "--:|" * (len(HEAD) + 4),
     ]  # fmt: skip

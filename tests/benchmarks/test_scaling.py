@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from benchmarks.scaling import lengths, rows, run
 from benchmarks.scaling.__main__ import main
-from benchmarks.scaling.run import Bench, Plan, section, table, verdict
+from benchmarks.scaling.run import Bench, Plan, machine_rates, over_limit, section, table, verdict
 from benchmarks.train_speed.floor import limit_seconds, shapes, step_flops
 from benchmarks.train_speed.inputs import tiny_model
 from benchmarks.train_speed.job import Job
@@ -121,14 +121,16 @@ def test_a_session_goes_on_and_the_table_has_each_size(bench: Bench):
     assert bench.run() == [] and bench.run() == []
     assert len([name for name in vars(bench)["asked"] if name != "gemm"]) == 7
     records = bench.records()
-    # As much work at a rate as at three times it: 1.5 times the rate.
-    rates = {name: 1.5 * rate for name, rate in RATES.items()}
+    rates = {name: 2 * rate for name, rate in RATES.items()}  # the median of as many ones as threes
+    assert machine_rates(records) == rates
     least = limit_seconds(bench.config, rates, step_flops(bench.config, [16] * 4, 60, rank=8))
     (one,) = [one for one in records if (one["size"], one["round"]) == (16, 0)]
-    assert set(RATES) == set(shapes(bench.config)) and one["over_limit"] == pytest.approx(2.0 / least)
-    text = table(records, [])
+    assert set(RATES) == set(shapes(bench.config))
+    assert over_limit(one, bench.config, rates) == [pytest.approx(2.0 / least)]
+    text = table(records, [], bench.config)
     assert text.count(f"| {2.0 / least:.2f} [") == 1 and "| 200 |" in text and "| 5.000 | 2.500 | 400 |" in text
-    assert "withdrawn" not in text and len(section("length", "x", {16: [one]})) == 7
+    assert "withdrawn" not in text and len(section("length", "x", {16: [one]}, bench.config, rates)) == 7
+    assert "those of one shape lie as far apart as 1 and 3 GFLOP/s" in text
 
 
 def test_what_a_guard_refuses_is_kept_listed_and_run_again(bench: Bench, monkeypatch: pytest.MonkeyPatch):
@@ -144,7 +146,7 @@ def test_what_a_guard_refuses_is_kept_listed_and_run_again(bench: Bench, monkeyp
     faults = bench.run()
     assert len(faults) == 4 and "no label dropped" in faults[0] and "MemoryError" in faults[1]
     withdrawn = [one for one in read_raw(bench.plan.raw) if "withdrawn" in one]
-    assert table(bench.records(), withdrawn).count(", withdrawn: ") == 4
+    assert table(bench.records(), withdrawn, bench.config).count(", withdrawn: ") == 4
     monkeypatch.setattr(run, "result_of", good)
     bench.new_faults.clear()
     assert bench.run() == [] and len(bench.records()) == 6

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.step_profile.__main__ import ROWS, main
+from benchmarks.step_profile.__main__ import ROWS, documents_a_step, inputs_of, main
 from benchmarks.step_profile.kinds import BETWEEN, REST, kind_of, shares
 from benchmarks.step_profile.table import table
 from benchmarks.train_speed.raw import read_raw
+from benchmarks.train_speed.tokens import read_tokens
 
 
 @pytest.mark.parametrize(
@@ -46,11 +47,27 @@ def test_a_line_has_seconds_for_1000_tokens_and_the_speeds_of_steps_without_the_
     assert "other processes used up to 0.50 cores" in text
 
 
+def test_documents_of_one_length_fill_steps_of_as_many_tokens(tmp_path: Path):
+    tokens = read_tokens(inputs_of("tokens_512", tmp_path, short=True).tokens)
+    assert documents_a_step("tokens_512") == 8 and documents_a_step("gsm8k") == 16
+    assert [len(one.ids) for one in tokens.documents] == [32] * 32
+
+
+@pytest.mark.slow
 def test_the_short_form_profiles_each_row_once(tmp_path: Path):
-    arguments = ["--short", "--sets", "banking77", "--results", str(tmp_path / "r"), "--work", str(tmp_path / "w")]
+    arguments = [
+        "--short",
+        "--sets",
+        "banking77",
+        "tokens_32",
+        "--results",
+        str(tmp_path / "r"),
+        "--work",
+        str(tmp_path / "w"),
+    ]
     assert main(arguments) == 0
     records = read_raw(tmp_path / "r" / "raw.jsonl")
-    assert [one["row"] for one in records] == [name for name in ROWS if name.startswith("banking77")]
+    assert [one["row"] for one in records] == [name for name in ROWS if name.startswith(("banking77", "32"))]
     for one in records:
         result = one["result"]
         assert result["profile"]["operators"]["aten::mm"] > 0 and "operators" not in result["two"]
@@ -58,4 +75,4 @@ def test_the_short_form_profiles_each_row_once(tmp_path: Path):
         assert 0.3 * profiled < sum(result["profile"]["operators"].values()) <= 1.1 * profiled
     steps = [[sorted(step) for step in one["result"]["two"]["documents"]] for one in records]
     assert steps[0] == steps[1], "both over the same documents"
-    assert main(arguments) == 0 and len(read_raw(tmp_path / "r" / "raw.jsonl")) == 2
+    assert main(arguments) == 0 and len(read_raw(tmp_path / "r" / "raw.jsonl")) == 3
