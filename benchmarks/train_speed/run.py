@@ -220,6 +220,7 @@ def result_of(job: Job, python: Path, variables: dict[str, str]) -> dict[str, An
         Failed: if it ended without a result.
     """
     path, folder = write_job(job), Path(job.folder)
+    variables = {**variables, "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}  # a killed run leaves broken files
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         ended = _wait(command_of(job, python, path), variables, log)
     told = folder / "result.json"

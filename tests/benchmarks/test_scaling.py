@@ -25,7 +25,8 @@ def by_length(tokens: Any = TOKENS, documents: int = 4, steps: int = 2) -> dict[
     done = [list(range(step * documents, (step + 1) * documents)) for step in range(steps)]
     return {
         "documents": done, "masked_in": [tokens.real_tokens(step) for step in done],
-        "label_tokens": [tokens.weight(step) for step in done], "leak": 0.0, "dtypes": ["torch.float32"],
+        "label_tokens": [tokens.weight(step) for step in done],
+        "weight": [float(tokens.weight(step)) for step in done], "leak": 0.0, "dtypes": ["torch.float32"],
         "seconds": [9.0, 2.0], "peak_mb": 900.0, "others": 0.1, "versions": {},
     }  # fmt: skip
 
