@@ -44,7 +44,7 @@ LENGTHS = {"gsm8k": (6, 2), "banking77": (24, 12), "tokens_32": (4, 1), "tokens_
 ONE_LENGTH = {"tokens_32": 32, "tokens_512": 512}
 """Set -> tokens of each document, as in scaling."""
 TOKENS_A_STEP = 4096
-SMALLER = 16
+SMALLER = 8
 """How many times smaller both are in the short form."""
 
 

@@ -50,7 +50,7 @@ def test_a_line_has_seconds_for_1000_tokens_and_the_speeds_of_steps_without_the_
 def test_documents_of_one_length_fill_steps_of_as_many_tokens(tmp_path: Path):
     tokens = read_tokens(inputs_of("tokens_512", tmp_path, short=True).tokens)
     assert documents_a_step("tokens_512") == 8 and documents_a_step("gsm8k") == 16
-    assert [len(one.ids) for one in tokens.documents] == [32] * 32
+    assert [len(one.ids) for one in tokens.documents] == [64] * 32
 
 
 @pytest.mark.slow
