@@ -94,8 +94,16 @@ def test_every_hint_of_a_foreign_name_is_a_real_key():
         ("train: {learning_rate: -1}", "'train.learning_rate' should be greater than 0, got -1 (int)"),
         ("task: {type: joint}", "'task.type' should be 'classification' or 'generation', got 'joint' (str)"),
         ("adapt: {target: [q_proj, 1]}", "'adapt.target.1' should be a valid string, got 1 (int)"),
-        ("train:", "'train' should be a section with keys (per_device_train_batch_size, gradient_accumulation_steps, "),
-        ("clean: on", "repair_encoding, repair_think, ...), got True (bool)"),
+        (
+            "train:",
+            "'train' should be a section with keys (per_device_train_batch_size, gradient_accumulation_steps, "
+            "tokens_per_micro_batch, learning_rate, head_learning_rate, weight_decay, ...), got None (NoneType)",
+        ),
+        (
+            "clean: on",
+            "'clean' should be a section with keys (repair_json, repair_columns, repair_roles, repair_html, "
+            "repair_encoding, repair_think, ...), got True (bool)",
+        ),
         ("clean: {outliers: true}", "'clean.outliers' should be a section with keys (review_below), got True (bool)"),
         ("1: 2", "the key 1 should be text"),
         ("task: {pooling: last}", "pooling and attention change only a `type: classification`"),

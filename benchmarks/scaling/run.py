@@ -154,6 +154,15 @@ def judged(result: dict[str, Any], told: Sequence[str]) -> Record:
     return {"result": result} | ({"withdrawn": "; ".join(told)} if told else {})
 
 
+def measured_rates(records: Sequence[Record]) -> list[Mapping[str, float]]:
+    """Shape -> FLOP/s, as measured before and after each run.
+
+    Args:
+        records: Those in force.
+    """
+    return [record[when] for record in records for when in ("rates_before", "rates_after")]
+
+
 def machine_rates(records: Sequence[Record]) -> dict[str, float]:
     """Shape -> FLOP/s: the median of what was measured around all runs.
 
@@ -162,7 +171,7 @@ def machine_rates(records: Sequence[Record]) -> dict[str, float]:
     Args:
         records: Those in force.
     """
-    found = [record[when] for record in records for when in ("rates_before", "rates_after")]
+    found = measured_rates(records)
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
@@ -216,7 +225,7 @@ def table(records: Sequence[Record], withdrawn: Sequence[Record], config: Mappin
 
 def span(records: Sequence[Record]) -> str:
     """How far the measurements of a shape lie apart at most, in words."""
-    found = [record[when] for record in records for when in ("rates_before", "rates_after")]
+    found = measured_rates(records)
     widest = max(found[0], key=lambda name: max(one[name] for one in found) / min(one[name] for one in found))
     each = [one[widest] / 1e9 for one in found]
     return f"those of one shape lie as far apart as {min(each):.0f} and {max(each):.0f} GFLOP/s"

@@ -55,16 +55,8 @@ def test_documents_of_one_length_fill_steps_of_as_many_tokens(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_short_form_profiles_each_row_once(tmp_path: Path):
-    arguments = [
-        "--short",
-        "--sets",
-        "banking77",
-        "tokens_32",
-        "--results",
-        str(tmp_path / "r"),
-        "--work",
-        str(tmp_path / "w"),
-    ]
+    places = ["--results", str(tmp_path / "r"), "--work", str(tmp_path / "w")]
+    arguments = ["--short", "--sets", "banking77", "tokens_32", *places]
     assert main(arguments) == 0
     records = read_raw(tmp_path / "r" / "raw.jsonl")
     assert [one["row"] for one in records] == [name for name in ROWS if name.startswith(("banking77", "32"))]
