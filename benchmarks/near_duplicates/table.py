@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from benchmarks.near_duplicates.systems import SYSTEMS
 from benchmarks.train_speed.raw import Record
 
 
@@ -80,7 +81,8 @@ def quality(records: Sequence[Record]) -> list[str]:
         "## Quality", "", "| set | Jaccard | system | precision | recall | F1 | pairs | seconds |",
         "|---|--:|---" + "|--:" * 5 + "|",
     ]  # fmt: skip
-    for one in sorted(runs, key=lambda run: (run["data"], run["threshold"])):
+    order = list(SYSTEMS)
+    for one in sorted(runs, key=lambda run: (run["data"], run["threshold"], order.index(run["system"]))):
         told = one["quality"]
         if "f1" in told:
             figures = [*(f"{told[name]:.2%}" for name in ("precision", "recall", "f1")), f"{told['pairs']:,}"]
