@@ -18,7 +18,12 @@ SECONDS = 0.1
 IDLE = "import tuneloop.cli.app, tuneloop.flow, polars, time; print('ready', flush=True); time.sleep(60)"
 
 
-def clean(folder: Path, rows: Path, settings: dict[str, Any], engine: str) -> dict[str, Any]:
+COMMAND = "from tuneloop.cli import main; main()"
+LARGER = f"import tuneloop.rows.room as room; room.PER_BYTE = 2**40; {COMMAND}"
+"""The same, every set being taken to be larger than the bound."""
+
+
+def clean(folder: Path, rows: Path, settings: dict[str, Any], engine: str, *, files: bool) -> dict[str, Any]:
     """Clean a file by the command, and tell what it took.
 
     Args:
@@ -26,9 +31,11 @@ def clean(folder: Path, rows: Path, settings: dict[str, Any], engine: str) -> di
         rows: The file.
         settings: The recipe's section `clean`.
         engine: The recipe's `engine`.
+        files: Whether its rows are to go through files, however few they are.
 
     Returns:
-        seconds, peak_mb (all processes, shared pages divided among them), tables (name -> sha256), counts.
+        seconds, peak_mb (all processes, shared pages divided among them), in_files (where the rows went), tables (name
+        -> sha256), counts.
 
     Raises:
         RunError: if the command fails.
@@ -38,18 +45,19 @@ def clean(folder: Path, rows: Path, settings: dict[str, Any], engine: str) -> di
         "data": {"train": str(rows), "validation": 0.01, "test": 0.01}, "clean": settings,
     }  # fmt: skip
     write_text(folder / "recipe.yaml", json.dumps(recipe))
-    command = [sys.executable, "-c", "from tuneloop.cli import main; main()", "clean", "recipe.yaml"]
+    command = [sys.executable, "-c", LARGER if files else COMMAND, "clean", "recipe.yaml"]
     began = time.monotonic()
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         peak, main = watch(process)
+    said = (folder / "log.txt").read_text(encoding="utf-8")
     if process.returncode:
-        said = (folder / "log.txt").read_text(encoding="utf-8")[-2000:]
-        raise RunError("tuneloop clean failed", got=said, fix="See what it said")
+        raise RunError("tuneloop clean failed", got=said[-2000:], fix="See what it said")
     data = folder / "runs" / "bounded" / "data"
     report = json.loads((data / "report.json").read_text(encoding="utf-8"))
     return {
         "seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak), "main_peak_mb": round(main),
+        "in_files": "cleaned through files" in said,
         "tables": {file.name: sha256_file(file) for file in sorted(data.glob("*.parquet"))},
         "counts": report["counts"]["train"],
     }  # fmt: skip

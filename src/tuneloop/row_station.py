@@ -18,6 +18,7 @@ from tuneloop.errors import DataError
 from tuneloop.recipe import Recipe
 from tuneloop.review.log import Decision, decisions_key
 from tuneloop.review.store import load_decisions
+from tuneloop.rows.engine import at_most
 from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared, input_files, inputs_key, load_prepared, prepare_rows, save_prepared
 from tuneloop.rows.relevance import Embedder
@@ -89,7 +90,8 @@ def timed_prepare(
     room = room_of(recipe, input_files(recipe, home), run.cleaning, key)
     if room.folder is not None:
         say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
-    prepared = prepare_rows(recipe, home, decisions, room, functools.partial(_embedder, recipe, home, peek=peek))
+    with at_most(room.workers):
+        prepared = prepare_rows(recipe, home, decisions, room, functools.partial(_embedder, recipe, home, peek=peek))
     return prepared, time.monotonic() - began
 
 

@@ -104,8 +104,9 @@ class Clean(Section):
     """Send rows to review that are far longer or shorter than the rest."""
     language: bool = False
     """Send rows to review that are in another language or script than the rest."""
-    memory_mb: int | None = Field(default=None, ge=100)
-    """Memory for the rows while they are cleaned; larger sets go through files. None: half of what is free."""
+    memory_mb: int | None = Field(default=None, ge=300)
+    """Memory that cleaning may take above an idle command; larger sets go through files, and fewer workers work at
+    once. None: half of what is free."""
 
 
 STAGES = tuple(name for name in Clean.model_fields if name != "memory_mb")

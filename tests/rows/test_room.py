@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import ray
 
+from tuneloop import row_station
 from tuneloop.disk import sha256_file
-from tuneloop.recipe import Recipe
+from tuneloop.errors import RecipeError
+from tuneloop.recipe import Recipe, recipe_from_tree
 from tuneloop.rows import near_duplicates, outliers, read, text_file
-from tuneloop.rows.engine import Cores, Engine, Here, Ray
+from tuneloop.rows.engine import Cores, Engine, Here, Ray, at_most, threads
 from tuneloop.rows.prepare import prepare_rows, save_prepared
 from tuneloop.rows.read import parse_part
 from tuneloop.rows.room import MEMORY, Room, room_of
@@ -160,13 +162,51 @@ def test_what_a_long_stage_found_before_a_stop_is_not_looked_for_again(
 
 def test_the_room_follows_the_bound(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files, folder = sorted(home.iterdir()), tmp_path / ".cleaning"
-    assert room_of(recipe(), files, folder, "key") is MEMORY
+    assert room_of(recipe(), files, folder, "key").folder is None
     assert not folder.exists()
     assert room_of(recipe(engine="ray"), files, folder, "key").folder == folder
     (folder / "old").write_text("of the same rows")
     monkeypatch.setattr("tuneloop.rows.room.PER_BYTE", 10_000)
-    bound = recipe(clean={"memory_mb": 100})
+    bound = recipe(clean={"memory_mb": 300})
     assert room_of(bound, files, folder, "key").folder == folder
     assert (folder / "old").exists()
     room_of(bound, files, folder, "another key")
     assert not (folder / "old").exists()
+
+
+@pytest.mark.parametrize(("bound", "workers"), [(300, 2), (500, 7), (2000, 44)])
+def test_the_bound_sets_how_many_work_at_once(
+    bound: int, workers: int, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    seen = list[int]()
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        seen.append(threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(row_station, "prepare_rows", stopped)
+    asked, run = recipe(clean={"memory_mb": bound}), RunFolder(tmp_path)
+    for larger in (1, 2**40):  # in memory, through files
+        monkeypatch.setattr("tuneloop.rows.room.PER_BYTE", larger)
+        with pytest.raises(KeyboardInterrupt):
+            row_station.timed_prepare(asked, home, (), run, "key")
+    assert seen == [workers] * 2 and threads() == 64
+
+
+def test_a_bound_on_workers_ends_where_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    with at_most(2):
+        assert threads() == 2
+        with at_most(None):
+            assert threads() == 3
+        with at_most(9):
+            assert threads() == 3
+        assert threads() == 2
+    assert threads() == 3
+
+
+def test_a_bound_that_could_not_be_kept_is_an_error() -> None:
+    tree = {"name": "x", "task": {"type": "classification"}, "model": {"name_or_path": "m"}, "data": {"train": "t"}}
+    with pytest.raises(RecipeError, match=r"clean.memory_mb.*300, got 299"):
+        recipe_from_tree(tree | {"clean": {"memory_mb": 299}}, "r.yaml")

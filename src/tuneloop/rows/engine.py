@@ -5,6 +5,7 @@ tasks --each(function)--> results in the order of the tasks, whoever did them an
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -12,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
 
 from tuneloop.errors import RecipeError
@@ -20,6 +22,7 @@ from tuneloop.terminal import progress
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 EngineName = Literal["local", "ray"]
+_most: ContextVar[int | None] = ContextVar("most", default=None)
 
 
 class Engine(ABC):
@@ -55,21 +58,22 @@ class Cores(Engine):
     """As many processes as there are cores.
 
     Args:
-        workers: Processes; None: as many as there are cores.
+        workers: Processes; None: as many as `threads` gives.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or threads()
+        self.workers = workers
 
     def results(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See Engine. Few tasks are under way at a time, so that a Ctrl-C is followed soon."""
+        workers = self.workers or threads()
         # spawn: a fork of a process that has threads (numpy's, polars') may hang
-        with ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             waiting: deque[Future[Result]] = deque()
             try:
                 for task in tasks:
                     waiting.append(pool.submit(function, task))
-                    if len(waiting) > 2 * self.workers:
+                    if len(waiting) > 2 * workers:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
@@ -111,11 +115,26 @@ class _Numbered:
         return {"result": self.function(self.tasks[row["number"]])}
 
 
-def engine_of(name: EngineName, workers: int | None = None) -> Engine:
+def engine_of(name: EngineName) -> Engine:
     """The engine that a recipe names."""
-    return Ray() if name == "ray" else Cores(workers)
+    return Ray() if name == "ray" else Cores()
 
 
 def threads() -> int:
-    """As many as the process may use cores."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    """As many as the process may use cores, or as `at_most` allows."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(cores, _most.get() or cores)
+
+
+@contextlib.contextmanager
+def at_most(workers: int | None) -> Iterator[None]:
+    """Inside, `threads` gives no more than this; each worker holds a block of rows, and memory may be bounded.
+
+    Args:
+        workers: At least 1; None bounds nothing.
+    """
+    before = _most.set(workers)
+    try:
+        yield
+    finally:
+        _most.reset(before)

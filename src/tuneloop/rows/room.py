@@ -28,6 +28,9 @@ PER_BYTE = 12
 """Bytes of memory that a byte of rows needs while they are cleaned in lists: short rows cost most, as objects do."""
 SHARE = 0.5
 """Of the memory that is free, where the recipe says nothing."""
+LEAST_MB, WORKER_MB = 260, 40
+"""What cleaning takes above an idle command however few the rows are, with one worker, and with each one more: most of
+it are the tables of the noise score and a block of rows in each worker (`python -m benchmarks.bounded_memory`)."""
 
 
 class Room:
@@ -36,10 +39,11 @@ class Room:
     Args:
         folder: Where shelves lie; None: everything is kept in memory.
         engine: Who works on parts of what lies on disk.
+        workers: As many work at once at most; None: as many as there are cores.
     """
 
-    def __init__(self, folder: Path | None = None, engine: Engine | None = None) -> None:
-        self.folder, self.engine = folder, engine or Here()
+    def __init__(self, folder: Path | None = None, engine: Engine | None = None, workers: int | None = None) -> None:
+        self.folder, self.engine, self.workers = folder, engine or Here(), workers
         self._made = 0
 
     def store(self) -> Store[Any]:
@@ -95,11 +99,12 @@ def room_of(recipe: Recipe, inputs: Iterable[Path], folder: Path, key: str) -> R
         key: Of the rows that are to be made.
     """
     bound = recipe.clean.memory_mb * 2**20 if recipe.clean.memory_mb else (available_memory() or 2**32) * SHARE
-    needed = PER_BYTE * sum(path.stat().st_size for path in inputs)
+    workers = max(1, 1 + int(bound / 2**20 - LEAST_MB) // WORKER_MB)
+    needed = LEAST_MB * 2**20 + PER_BYTE * sum(path.stat().st_size for path in inputs)
     if recipe.engine == "local" and needed <= bound:
-        return MEMORY
+        return Room(workers=workers)
     if folder.exists() and (not (folder / "key.json").exists() or read_json(folder / "key.json") != key):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "key.json", key)
-    return Room(folder, engine_of(recipe.engine))
+    return Room(folder, engine_of(recipe.engine), workers)
