@@ -153,3 +153,22 @@ def test_after_many_rounds_the_rest_is_judged_by_the_pairs_found(monkeypatch: py
 def test_a_threshold_out_of_range_is_an_error() -> None:
     with pytest.raises(RecipeError, match="threshold"):
         without_twins([row(1, LONG)], 0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("锅炉的压力表读数是{}", ("1.2", "1.8", "12")),
+        ("设备面板报警代码是{}", ("E01", "E02", "E25")),
+        ("目标价{}元", ("3", "3.6")),
+    ],
+)
+def test_chinese_rows_that_end_in_other_numbers_are_no_twins(text: str, numbers: tuple[str, ...]):
+    rows = [row(place, text.format(number)) for place, number in enumerate(numbers)]
+    assert run(*rows, threshold=0.95) == ([one.source for one in rows], {}, [])
+
+
+def test_chinese_answers_that_end_in_other_numbers_are_no_twins():
+    question = "一台水泵每小时抽水15吨，连续工作了若干个小时之后又修理了一次，请问最后一共抽了多少吨水？"
+    rows = [talk(place, question, f"答案是{number}") for place, number in enumerate((35, 36, 3.5))]
+    assert run(*rows) == ([one.source for one in rows], {}, [])

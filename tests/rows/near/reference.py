@@ -12,11 +12,16 @@ def is_cjk(character: str) -> bool:
 
 
 def shingle_set(text: str) -> set[str]:
-    found = set()
+    found, ends, cut = set(), 0, False
     for place, character in enumerate(text):
         length = 2 if is_cjk(character) else 5
         if place + length <= len(text):
             found.add(text[place : place + length])
+            ends = place + length
+        elif not cut:
+            cut = True
+            if ends < len(text):
+                found.add(text[place:])
     return found or {text}
 
 

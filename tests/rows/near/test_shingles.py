@@ -17,7 +17,10 @@ TEXT = st.text(st.sampled_from("ab é中文한\0\U00020000\ud800"), max_size=12)
 def test_the_rule_by_example() -> None:
     assert shingle_set("abcdef") == {"abcde", "bcdef"}
     assert shingle_set("我要贷款") == {"我要", "要贷", "贷款"}
-    assert shingle_set("用app贷") == {"用a"}  # what starts at a, p, p would reach past the end
+    assert shingle_set("用app贷") == {"用a", "app贷"}  # what starts at p, p would reach past the end too
+    assert shingle_set("是35个人") == {"是3", "35个人", "个人"}
+    assert shingle_set("价格E0123") == {"价格", "格E", "E0123"}
+    assert shingle_set("ab中文") == {"ab中文", "中文"}
     assert shingle_set("abcd") == {"abcd"} and shingle_set("中") == {"中"} and shingle_set("") == {""}
 
 
@@ -29,6 +32,13 @@ def test_equal_shingles_have_equal_hashes_and_others_differ(texts: list[str]) ->
     assert [len(one) for one in sets] == [len(shingle_set(text)) for text in texts]
     every = set().union(*map(shingle_set, texts))
     assert len(set(found.hashes.tolist())) == len(every)
+
+
+@given(TEXT)
+def test_every_character_stands_in_a_shingle(text: str) -> None:
+    for place in range(len(text)):
+        other = f"{text[:place]}\U0001f600{text[place + 1 :]}"
+        assert shingle_set(other) != shingle_set(text)
 
 
 @given(st.lists(TEXT, min_size=2, max_size=12))

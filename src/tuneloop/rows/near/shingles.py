@@ -5,7 +5,8 @@
 One shingle starts at every character: that character and the four behind it, or the one behind it where the character
 is Chinese, Japanese or Korean. A text of one script thus has the usual 5-grams (or 2-grams), a mixed one changes over
 where its script does, and one more word of English in a Chinese text changes no shingle elsewhere. Shingles that would
-reach past the end are left out; a text that is too short for any has one, the whole text.
+reach past the end are left out, but for the first of them where the one before it does not end with the text: it is cut
+off there, so that each character stands in a shingle ("是35个人" has "35个人", a text too short for any has itself).
 """
 
 from __future__ import annotations
@@ -86,15 +87,16 @@ def shingles(texts: Sequence[str]) -> Shingles:
     hashes ^= hashes >> np.uint64(32)
     hashes *= _MIX
     hashes ^= hashes >> np.uint64(29)
-    reach += np.arange(windows)
-    whole = reach <= np.repeat(starts[:-1] + sizes, sizes + LENGTH)
+    places = np.arange(windows)
+    reach += places
+    ends = starts[:-1] + sizes
+    whole = reach <= np.repeat(ends, sizes + LENGTH)
+    if len(texts):
+        cut = np.minimum.reduceat(np.where(whole, windows, places), starts[:-1])  # filled up with the marks behind it
+        whole[cut[(cut == starts[:-1]) | (reach[cut - 1] < ends)]] = True
     counted = np.zeros(windows + 1, dtype=np.int64)
     np.cumsum(whole, out=counted[1:])
-    counts = np.diff(counted[starts])
-    whole[starts[:-1][counts == 0]] = True  # the text as one window, filled up with the marks behind it
-    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(np.maximum(counts, 1), out=offsets[1:])
-    return Shingles(hashes[whole], offsets)
+    return Shingles(hashes[whole], counted[starts])
 
 
 def spans(lengths: NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
