@@ -54,7 +54,7 @@ def run(asked: argparse.Namespace, command: str) -> int:
         for name in ARMS:
             key = key_of(name, seed, asked)
             keys.append(key)
-            if asked.table or session.stands(key):
+            if asked.table or name not in asked.arms or session.stands(key):
                 continue
             say(f"seed {seed}, {name} ...")
             load = os.getloadavg()[0]
@@ -134,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.effect", description=__doc__)
     made.add_argument("--short", action="store_true", help="made-up rows, one epoch; minutes")
     made.add_argument("--seeds", nargs="+", type=int, default=None, help="(0 1 2; 0 with --short)")
+    made.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="train only these (all)")
     made.add_argument("--rows", type=int, help="clean rows (2000; 60 with --short)")
     made.add_argument("--model", type=Path, metavar="FOLDER", help="another model than SmolLM2-135M")
     made.add_argument("--table", action="store_true", help="measure nothing, write the table from raw.jsonl")
