@@ -241,7 +241,8 @@ def _say_rows(recipe: Recipe, prepared: Prepared) -> None:
     for warning in prepared.report["warnings"]:
         warn(warning)
     if waiting := prepared.report["counts"]["train"]["to review"]:
-        say(f"review: {waiting} rows wait for a person and are not trained on; `tuneloop review {recipe.name}`")
+        waits = f"{waiting:,} rows wait for a person and are" if waiting != 1 else "1 row waits for a person and is"
+        say(f"review: {waits} not trained on; `tuneloop review {recipe.name}`")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,11 @@ def say(text: str) -> None:
     err.print(text, markup=False)
 
 
+def counted(count: int, what: str) -> str:
+    """`1 row`, `2,000 rows`: a number and what it counts, a noun in the singular."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def warn(text: str) -> None:
     """Print a warning to stderr; `text` is shown as it is, never read as markup."""
     err.print("[yellow]warning:[/yellow] ", end="")

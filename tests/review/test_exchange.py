@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tests.review.conftest import ROWS, Reclean, doubt, row
 from tuneloop.errors import DataError, RecipeError
 from tuneloop.records import Message
 from tuneloop.review.exchange import FORMATS, Imported, export_items, import_answers
-from tuneloop.review.queue import Answer, Queue
+from tuneloop.review.queue import SHEET_MARK, Answer, Queue
 from tuneloop.review.sheet import COLUMNS, armed, defused, read_csv, read_jsonl, write_csv
 
 Fill = Callable[[Path, dict[str, dict[str, Any]]], None]
@@ -37,7 +39,7 @@ def fill_csv(path: Path, said: dict[str, dict[str, Any]], *, delimiter: str = ",
     writer.writerow(rows[0])
     for cells in rows[1:]:
         line = dict(zip(rows[0], cells, strict=True))
-        writer.writerow((line | said.get(line["id"], {})).values())
+        writer.writerow((line | said.get(line["id"].removeprefix(SHEET_MARK), {})).values())
     path.write_bytes(file.getvalue().encode("utf-8-sig" if bom else "utf-8"))
 
 
@@ -123,6 +125,41 @@ def test_a_decision_made_meanwhile_stands_and_is_told(queue: Queue, sheet: tuple
     assert (done.written, done.unchanged, len(done.conflicts)) == (1, 1, 1)  # a skipped row still waits
     assert "bo decided keep at " in done.conflicts[0] and done.conflicts[0].endswith("the file says drop")
     assert done.conflicts[0].startswith(f"{path.name}:")
+    assert queue.item(ROWS[0].id).decision.kind == "keep"
+
+
+def test_a_later_file_corrects_the_reviewers_own_decision(queue: Queue, sheet: tuple[Path, Fill]):
+    path, fill = sheet
+    first = {ROWS[0].id: {"decision": "drop"}, ROWS[1].id: {"decision": "drop"}}
+    fill(path, first)
+    sent = path.read_bytes()
+    assert take(queue, path).written == 2
+    fill(path, first | {ROWS[0].id: {"decision": "", "new_label": "转账"}})
+    done = take(queue, path)
+    assert (done.written, done.corrected, done.unchanged, done.conflicts) == (1, 1, 1, ())
+    assert [(d.row, d.deed) for d in queue.log()] == [
+        (ROWS[0].id, "drop"), (ROWS[1].id, "drop"), (ROWS[0].id, "edit label"),
+    ]  # fmt: skip
+    log = queue.log()
+    assert take(queue, path).unchanged == 2 and queue.log() == log
+    path.write_bytes(sent)  # the older file once more: what it says was said before, and changed since
+    done = take(queue, path)
+    assert (done.written, done.unchanged, len(done.conflicts)) == (0, 1, 1) and queue.log() == log
+    assert (
+        " decided edit label at " in done.conflicts[0]
+        and ", after he had said that, and that stands" in done.conflicts[0]
+    )
+
+
+def test_a_file_does_not_undo_what_was_decided_in_the_walk_since(queue: Queue, sheet: tuple[Path, Fill]):
+    path, fill = sheet
+    who = "label-studio:10" if path.suffix == ".json" else "ann"
+    fill(path, {ROWS[0].id: {"decision": "drop"}})
+    take(queue, path)
+    queue.decide([Answer(ROWS[0].id, "keep", who, seen=queue.item(ROWS[0].id).seen)])
+    fill(path, {ROWS[0].id: {"decision": "drop"}, ROWS[1].id: {"decision": "drop"}})  # the file grew by a line
+    done = take(queue, path)
+    assert (done.written, done.corrected, len(done.conflicts)) == (1, 0, 1)
     assert queue.item(ROWS[0].id).decision.kind == "keep"
 
 
@@ -218,8 +255,8 @@ def test_no_cell_begins_like_a_formula(queue: Queue, tmp_path: Path):
     assert len(cells) > 30
     assert [cell for cell in cells if cell[0] in "=+-@\t\r"] == []
     texts = {line[0]: (line[4], line[5]) for line in rows[1:]}
-    assert texts[ROWS[2].id] == ("'=cmd|' /C calc'!A0", "card")
-    assert texts[ROWS[4].id] == ("''=quoted", "'-1")
+    assert texts["r" + ROWS[2].id] == ("'=cmd|' /C calc'!A0", "card")
+    assert texts["r" + ROWS[4].id] == ("''=quoted", "'-1")
 
 
 @given(st.text(alphabet="'=+-@\t\r\n＝a好", max_size=6))
@@ -231,6 +268,68 @@ def test_what_is_defused_is_restored(text: str):
 @pytest.mark.parametrize("typed", ["'tis", "''", "it's", "好'", ""])
 def test_an_apostrophe_that_a_person_typed_stays(typed: str):
     assert armed(typed) == typed
+
+
+NUMBERS = ["985187861930e035", "1234567812345678", "0000000000000012"]
+"""Ids that a spreadsheet reads as a number."""
+
+
+def numbered_queue(reclean: Reclean) -> Queue:
+    """A queue of three rows whose ids are NUMBERS."""
+    rows = [replace(each, id=number) for each, number in zip(ROWS, NUMBERS, strict=False)]
+    return reclean(rows, [doubt(each) for each in rows])
+
+
+def as_excel(cell: str) -> str:
+    """A cell that looks like a number as Excel saves it again."""
+    looks = re.fullmatch(r"[0-9]+(e[0-9]+)?", cell)
+    return f"{float(cell):.5E}" if looks else cell
+
+
+def through_excel(path: Path, **said: str) -> None:
+    """The file as it is once somebody opened it there, filled in every line, and saved it."""
+    rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+    lines = [rows[0]] + [
+        [said.get(name, as_excel(cell)) for name, cell in zip(rows[0], c, strict=True)] for c in rows[1:]
+    ]
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(lines)
+    path.write_bytes(file.getvalue().encode("utf-8-sig"))
+
+
+def test_a_spreadsheet_takes_no_id_for_a_number(reclean: Reclean, tmp_path: Path):
+    queue, path = numbered_queue(reclean), tmp_path / "q.csv"
+    export_items(queue, path)
+    through_excel(path, decision="drop")
+    assert take(queue, path).written == 3
+    assert sorted(decision.row for decision in queue.log()) == sorted(NUMBERS)
+
+
+def test_an_id_without_its_mark_is_read_too_and_one_that_was_rewritten_is_said_to_be(reclean: Reclean, tmp_path: Path):
+    queue, path = numbered_queue(reclean), tmp_path / "q.csv"
+    export_items(queue, path)  # as files were before ids had a mark
+    path.write_bytes(re.sub(rb"(?m)^r(?=[0-9a-f]{16},)", b"", path.read_bytes()))
+    assert path.read_bytes().count(b"\n" + NUMBERS[0].encode()) == 1
+    before = path.read_bytes()
+    through_excel(path, decision="drop")
+    with pytest.raises(DataError) as caught:
+        take(queue, path)
+    assert "3 lines of " in str(caught.value) and "nothing was: " in str(caught.value)
+    assert "'id': got '9.85188E+46', expected the row's id. A spreadsheet took it for a number" in str(caught.value)
+    path.write_bytes(before.replace(b"card,,,", b"card,,drop,"))
+    assert take(queue, path).written > 0
+
+
+@pytest.mark.parametrize("cell", ["9.85188E+15", "9,85188E+15", "1.23456781234568E+015", "1234567812345670", "12"])
+def test_a_number_is_no_row_that_left_the_queue(queue: Queue, tmp_path: Path, cell: str):
+    path = tmp_path / "q.csv"
+    path.write_text(f'id,decision\n"{cell}",keep\n{ROWS[0].id},keep\n', "utf-8")
+    if re.fullmatch("[0-9a-f]{16}", cell):  # as likely the id of a row that is gone
+        assert take(queue, path).gone == ("q.csv:2",)
+        return
+    with pytest.raises(DataError, match="A spreadsheet took it for a number: export again"):
+        take(queue, path)
+    assert queue.log() == []
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -363,6 +462,31 @@ def test_annotators_who_disagree_are_a_conflict_and_the_first_stands(queue: Queu
     assert (done.written, len(done.conflicts)) == (1, 1)
     assert "an@x.cn decided edit label" in done.conflicts[0]
     assert queue.log()[0].reviewer == "an@x.cn"
+
+
+def test_of_an_annotator_who_went_back_to_a_row_the_last_answer_counts(queue: Queue, tmp_path: Path):
+    path = tmp_path / "t.json"
+    export_items(queue, path)
+    tasks = json.loads(path.read_text("utf-8"))
+    said = [
+        annotation({"decision": "drop"}, made="2026-01-03T00:00:00Z"),
+        annotation({"new_label": "转账"}, made="2026-01-02T00:00:00Z"),
+    ]
+    path.write_text(json.dumps([tasks[0] | {"annotations": said}]), "utf-8")
+    assert (take(queue, path).written, [d.kind for d in queue.log()]) == (1, ["drop"])
+    done = take(queue, path)
+    assert (done.written, done.unchanged, done.conflicts) == (0, 1, ())
+
+
+def test_two_lines_of_a_sheet_that_contradict_each_other_are_refused(queue: Queue, tmp_path: Path):
+    path = tmp_path / "q.csv"
+    path.write_text(f"id,decision\nr{ROWS[0].id},keep\n{ROWS[0].id},drop\n{ROWS[0].id},keep\n", "utf-8")
+    with pytest.raises(
+        DataError, match=r"q\.csv:3, 'decision': got 'drop', expected keep, as q\.csv:2 says of the same"
+    ):
+        take(queue, path)
+    path.write_text(path.read_text("utf-8").replace("drop", "keep"), "utf-8")
+    assert take(queue, path).written == 1
 
 
 def test_a_cancelled_annotation_skips_and_a_drop_needs_no_label(queue: Queue, tmp_path: Path):

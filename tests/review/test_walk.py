@@ -64,6 +64,23 @@ def test_undo_goes_back_to_the_row(queue: Queue, tmp_path: Path):
     assert "has made no decision that could be undone" in review(tmp_path, "u", options=("--reviewer", "new")).err
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("k l u d d s", "3 decisions made, 1 row skipped, all saved"),
+        ("k k u u", "0 decisions made, all saved"),
+        ("d", "1 decision made, all saved"),
+        ("k /where d", "1 decision made, all saved"),
+        ("k /where d u q", "1 decision made, all saved"),
+        ("s /where k", "1 decision made, all saved"),
+    ],
+)
+def test_the_walk_counts_what_stands(queue: Queue, tmp_path: Path, typed: str, told: str):
+    commands = [command.replace("l", "l card") for command in typed.split()]
+    assert review(tmp_path, *commands).err.rstrip().splitlines()[-1] == told
+    assert sum(item.decision.settles for item in queue.items(decided=True) if item.decision) == int(told[0])
+
+
 def test_a_label_is_suggested_completed_and_a_new_one_asked_twice(reclean: Reclean, tmp_path: Path):
     rows = [row(f"t{n}", "card arrival", n) for n in range(6)] + [row("x", "Card lost", 8), row("y", "rate", 9)]
     queue = reclean(
@@ -160,7 +177,7 @@ def test_files_go_out_and_come_back_by_the_command(queue: Queue, tmp_path: Path)
     text = (tmp_path / "q.csv").read_text("utf-8-sig").replace(",card,,,", ",card,,drop,", 1)
     (tmp_path / "q.csv").write_text(text, "utf-8")
     done = review(tmp_path, options=("--import", "q.csv", "--reviewer", "安"))
-    assert done.out == "q.csv: 1 decisions written (drop 1), 0 unchanged, 1 without a decision, 0 conflicts\n"
+    assert done.out == "q.csv: 1 decision written (drop 1), 0 unchanged, 1 without a decision, 0 conflicts\n"
     assert queue.log()[0].reviewer == "安"
     figures = review(tmp_path, options=("--json",)).json()
     assert (figures["waiting"], figures["decided_by_reviewer"]) == (4, {"安": {"drop": 1}})

@@ -13,7 +13,7 @@ from tuneloop.cli.walk import walk_queue
 from tuneloop.errors import RecipeError
 from tuneloop.review.exchange import Imported, export_items, import_answers
 from tuneloop.review.queue import open_queue
-from tuneloop.terminal import err, out, say
+from tuneloop.terminal import counted, err, out, say
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def do_review(asked: Request) -> dict[str, Any]:
     if asked.export:
         count, files = export_items(queue, asked.export, format=asked.format, stage=asked.stage, limit=asked.limit)
         if not asked.quiet:
-            out.print(f"{count} rows -> {', '.join(map(str, files))}", markup=False)
+            out.print(f"{counted(count, 'row')} -> {', '.join(map(str, files))}", markup=False)
         return {"rows": count, "files": [str(file) for file in files]}
     if asked.answers:
         done = import_answers(
             queue, asked.answers, reviewer=reviewer, format=asked.format, new_labels=asked.new_labels
         )  # fmt: skip
         if not asked.quiet:
-            print_imported(asked.answers, done)
+            print_imported(asked.answers, done, asked.run)
         return asdict(done)
     if not (asked.figures or asked.quiet):
         walk_queue(queue, reviewer=reviewer, stage=asked.stage, limit=asked.limit)
@@ -95,7 +95,7 @@ def login_name() -> str:
 def print_review_summary(found: dict[str, Any]) -> None:
     """How many rows wait and why, how many were decided, how and by whom."""
     skipped = f" ({found['skipped']} skipped)" if found["skipped"] else ""
-    out.print(f"waiting  {found['waiting']} of {found['rows']} rows{skipped}")
+    out.print(f"waiting  {found['waiting']} of {counted(found['rows'], 'row')}{skipped}")
     for stage, count in found["waiting_by_stage"].items():
         out.print(f"         {count:>6}  {stage}", markup=False)
     out.print(f"decided  {found['decided']}")
@@ -103,16 +103,21 @@ def print_review_summary(found: dict[str, Any]) -> None:
         out.print(f"         {name}: " + ", ".join(f"{kind} {count}" for kind, count in kinds.items()), markup=False)
 
 
-def print_imported(path: Path, done: Imported) -> None:
-    """What an import wrote, and what it could not."""
+def print_imported(path: Path, done: Imported, run: str) -> None:
+    """What an import wrote, what it could not, and where that can be decided instead."""
     for told in done.conflicts:
         err.print(Text(f"conflict  {told}", style="yellow"))
+    if done.conflicts:
+        say(f"to decide otherwise: `tuneloop review {run}`, then / and the row's id; what was decided stays in the log")
     if done.gone:
         shown = ", ".join(done.gone[:10]) + (", ..." if len(done.gone) > 10 else "")
-        say(f"{len(done.gone)} rows are no longer in the queue, and were passed over: {shown}")
+        are = "is no longer in the queue, and was" if len(done.gone) == 1 else "are no longer in the queue, and were"
+        say(f"{counted(len(done.gone), 'row')} {are} passed over: {shown}")
     kinds = ", ".join(f"{kind} {count}" for kind, count in done.by_kind.items())
+    kinds += f"; {done.corrected} instead of an earlier one" if done.corrected else ""
     out.print(
-        f"{path}: {done.written} decisions written" + (f" ({kinds})" if kinds else "")
-        + f", {done.unchanged} unchanged, {done.blank} without a decision, {len(done.conflicts)} conflicts",
+        f"{path}: {counted(done.written, 'decision')} written" + (f" ({kinds})" if kinds else "")
+        + f", {done.unchanged} unchanged, {done.blank} without a decision, "
+        + counted(len(done.conflicts), "conflict"),
         markup=False,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from tuneloop.records import Row
 from tuneloop.rows.funnel import check_funnel
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RunFolder
-from tuneloop.terminal import err, out
+from tuneloop.terminal import counted, err, out
 
 TRAINED, MASKED = "bold green", "bright_black"
 
@@ -110,7 +110,8 @@ def print_data_report(folder: RunFolder, report: dict[str, Any]) -> None:
     for bad in report.get("bad", [])[:10]:
         out.print(str(bad), markup=False)
     if waiting := report["counts"]["train"].get("to review"):
-        told = f"review  {waiting:,} rows wait for a person: {_program()} review {folder.path.name}"
+        told = f"review  {counted(waiting, 'row')} wait{'s' if waiting == 1 else ''} for a person"
+        told += f": {_program()} review {folder.path.name}"
         out.print(told, markup=False)
     out.print(f"rows    {folder.data}", markup=False)
     if folder.data_page.exists():

@@ -19,7 +19,7 @@ from tuneloop.errors import DataError
 from tuneloop.review.content import label_from, label_text
 from tuneloop.review.log import Kind
 from tuneloop.review.queue import Answer, Item, Outcome, Queue, Twin
-from tuneloop.terminal import err, say
+from tuneloop.terminal import counted, err, say
 
 BREAK = "⏎"
 """Stands for a line break where a text of several lines is edited on one."""
@@ -82,7 +82,8 @@ class _Walk:
     reviewer: str
     items: Sequence[Item]
     place: int = 0
-    made: int = 0
+    made: dict[int, str] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
     wanted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -90,7 +91,18 @@ class _Walk:
         self.labels = self.queue.labels()
 
     def told(self) -> str:
-        return f"{self.made} decision{'' if self.made == 1 else 's'} made, all saved"
+        """How many rows were decided here and are still, and how many were only passed over."""
+        decided = set(self.made.values())
+        skipped = len(self.skipped - decided)
+        told = f", {counted(skipped, 'row')} skipped" if skipped else ""
+        return f"{counted(len(decided), 'decision')} made{told}, all saved"
+
+    def noted(self, *outcomes: Outcome) -> int:
+        """Remember which of these were written, and give how many."""
+        written = [outcome.decision for outcome in outcomes if outcome.result == "written" and outcome.decision]
+        self.made |= {decision.number: decision.row for decision in written if decision.settles}
+        self.skipped |= {decision.row for decision in written if not decision.settles}
+        return len(written)
 
     def through(self) -> None:
         with contextlib.suppress(_Quit):
@@ -148,7 +160,7 @@ class _Walk:
     def reported(self, outcome: Outcome) -> bool:
         self.place += 1
         if outcome.result == "written" and outcome.decision:
-            self.made += 1
+            self.noted(outcome)
             err.print(Text(f"{outcome.decision.deed}", style="green"))
         elif outcome.result == "conflict":
             holds = outcome.decision
@@ -223,14 +235,15 @@ class _Walk:
             for row, twin in dropped.items()
         ]
         outcomes = self.queue.decide(answers)
-        self.made += sum(outcome.result == "written" for outcome in outcomes[1:])
-        say(f"{sum(outcome.result == 'written' for outcome in outcomes[1:])} of {len(item.twins)} twins dropped")
+        say(f"{self.noted(*outcomes[1:])} of {counted(len(item.twins), 'twin')} dropped")
         return self.reported(outcomes[0])
 
     def undo(self) -> bool:
         undone = self.queue.undo(self.reviewer)
         if undone is None:
             return _again(f"{self.reviewer} has made no decision that could be undone")
+        self.made.pop(undone.number, None)
+        self.skipped.discard(undone.row)
         say(f"undone: {undone.deed}")
         if undone.row in self.order:
             self.place -= self.order.index(undone.row) < self.place
@@ -243,7 +256,7 @@ class _Walk:
         found = [item.row for item in self.queue.items(decided=True) if item.has(words)] if words else []
         if not found:
             return _again(f"nothing has {words!r}" if words else "type / and the words to look for")
-        say(f"{len(found)} row{'' if len(found) == 1 else 's'} with {words!r}, then on with the queue")
+        say(f"{counted(len(found), 'row')} with {words!r}, then on with the queue")
         self.order = self.order[: self.place] + found + [r for r in self.order[self.place :] if r not in found]
         self.wanted |= set(found)
         return True

@@ -6,6 +6,7 @@ queue --export_items--> review.csv --person--> review.csv --import_answers--> de
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ KINDS: dict[str, Kind] = {
     "drop": "drop", "skip": "skip",
 }  # fmt: skip
 """What may stand in the column `decision`."""
+
+REWRITTEN = re.compile(r"(?![0-9a-f]{16}$)[0-9]+([.,][0-9]*)?(e[+-]?[0-9]+)?", re.IGNORECASE)
+"""An id that a spreadsheet took for a number, e.g. 9.85188E+15."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Imported:
         unchanged: Lines that say what had been decided already.
         blank: Lines without a decision: those rows go on waiting.
         by_kind: The new decisions, counted by what they do.
+        corrected: Of the new decisions, those that take the place of an earlier one of the same reviewer.
         conflicts: A sentence for each line whose row had been decided otherwise meanwhile; that decision stands.
         gone: `file:line` of rows that the queue has no more, since their content changed or nothing doubts them now.
     """
@@ -70,6 +75,7 @@ class Imported:
     unchanged: int = 0
     blank: int = 0
     by_kind: Mapping[str, int] = field(default_factory=dict)
+    corrected: int = 0
     conflicts: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
@@ -106,7 +112,8 @@ def export_items(
 def import_answers(queue: Queue, path: Path, *, reviewer: str, format: str = "", new_labels: bool = False) -> Imported:
     """Turn a file that came back into decisions: all that it says, or nothing at all.
 
-    A line about a row that is decided says nothing new, or is a conflict, and then the decision in the queue stands.
+    Who changes a line and brings the file again corrects his earlier decision. What another person decided stands, and
+    so does what the reviewer himself decided after he had said what the line says: both are conflicts.
 
     Args:
         queue: Which it is about.
@@ -123,23 +130,26 @@ def import_answers(queue: Queue, path: Path, *, reviewer: str, format: str = "",
     lines, bad = FORMATS[format_of(path, format)].read(_text(path), path.name)
     items = {item.row: item for item in queue.items(decided=True)}
     labels = None if new_labels else list(queue.labels())
-    answers: list[tuple[Line, Answer]] = []
+    said: dict[tuple[str, str], tuple[Line, Answer]] = {}  # of an annotator who went back to a row the last counts
     gone: list[str] = []
     blank = 0
     for line in lines:
         row = str(line.values.get("id", ""))
-        if row and row not in items:
+        if row and row not in items and not REWRITTEN.fullmatch(row):
             gone.append(line.source)
             continue
         try:
             answer = _answer(line, items, reviewer, labels)
+            if answer is not None:
+                _refuse_second(line, answer, said)
         except _Bad as fault:
             bad.append(BadRow(line.source, fault.field, fault.got, fault.expected, fault.fix, ""))
             continue
         if answer is None:
             blank += 1
         else:
-            answers.append((line, answer))
+            said[answer.row, answer.reviewer] = line, answer
+    answers = list(said.values())
     _refuse(bad, path, len(lines), len(gone))
     outcomes = queue.decide([answer for _, answer in answers]) if answers else []
     return _imported(answers, outcomes, blank, gone)
@@ -187,7 +197,11 @@ class _Bad(Exception):
 def _answer(line: Line, items: Mapping[str, Item], reviewer: str, labels: list[str] | None) -> Answer | None:
     """What a line says, None if it says nothing yet."""
     values = line.values
-    item = items.get(str(values.get("id", "")))
+    row = str(values.get("id", ""))
+    item = items.get(row)
+    if item is None and row:
+        fix = "A spreadsheet took it for a number: export again (ids then stay as they are), and copy the decision over"
+        raise _Bad("id", repr(row), "the row's id", fix)
     if item is None:
         raise _Bad("id", "nothing", "the row's id", "Leave this column as `--export` wrote it")
     said = " ".join(str(values.get("decision", "")).casefold().split())
@@ -262,6 +276,14 @@ def _refuse_changed(values: Mapping[str, Any], item: Item) -> None:
             raise _Bad(name, "another text than the row has", "the row's own", fix)
 
 
+def _refuse_second(line: Line, answer: Answer, said: Mapping[tuple[str, str], tuple[Line, Answer]]) -> None:
+    """Another answer of a sheet about the same row: nobody knows which was meant."""
+    earlier, first = said.get((answer.row, answer.reviewer), (line, answer))
+    if not line.reviewer and (first.kind, first.after) != (answer.kind, answer.after):
+        got, expected = answer.kind, f"{first.kind}, as {earlier.source} says of the same row"
+        raise _Bad("decision", repr(got), expected, "Take one of the two lines out")
+
+
 def _same(one: str, other: str) -> bool:
     """Whether two texts are the same but for line ends and blanks at the end."""
     one, other = ("\n".join(utf8(text).splitlines()).rstrip() for text in (one, other))
@@ -295,10 +317,13 @@ def _imported(
             gone.append(line.source)
         elif outcome.result == "conflict" and outcome.decision:
             holds = outcome.decision
+            since = ", after he had said that" if holds.reviewer == answer.reviewer else ""
             conflicts.append(
-                f"{line.source}: {holds.reviewer} decided {holds.deed} at {holds.time}, and that stands; the file says "
-                f"{answer.kind}"
+                f"{line.source}: {holds.reviewer} decided {holds.deed} at {holds.time}{since}, and that stands; "
+                f"the file says {answer.kind}"
             )
+    corrected = sum(o.instead_of is not None and o.instead_of.settles for o in outcomes)
     return Imported(
-        counts["written"], counts["unchanged"], blank, dict(kinds.most_common()), tuple(conflicts), tuple(gone)
-    )
+        counts["written"], counts["unchanged"], blank, dict(kinds.most_common()), corrected, tuple(conflicts),
+        tuple(gone),
+    )  # fmt: skip

@@ -26,6 +26,9 @@ from tuneloop.review.log import Decision, Kind, in_force
 from tuneloop.review.store import NAME, add_decision, packed, read_log, transaction
 from tuneloop.runs import open_run
 
+SHEET_MARK = "r"
+"""Before an id in a spreadsheet: Excel takes `985187861930e035` or `1234567812345678` for a number and rewrites it."""
+
 
 @dataclass(frozen=True)
 class Twin:
@@ -92,7 +95,7 @@ class Item:
     def has(self, words: str) -> bool:
         """Whether the row's id, source, text, label or a reason has these words, by NFKC and without case."""
         reasons = [f"{doubt.stage} {doubt.reason}" for doubt in self.doubts]
-        parts = [self.row, *self.sources, self.text, label_text(self.label), *reasons]
+        parts = [SHEET_MARK + self.row, *self.sources, self.text, label_text(self.label), *reasons]
         return _plain(words) in _plain("\n".join(parts))
 
 
@@ -106,7 +109,8 @@ class Answer:
         reviewer: Who says so.
         after: For an edit: the new "text", "label" or both.
         comment: The person's own words.
-        seen: Number of the decision that held when the row was shown; None: it was shown as undecided, e.g. in a file.
+        seen: Number of the decision that held when the row was shown; None: it was shown as undecided, e.g. in a file,
+            and then only the reviewer's own decision gives way, unless he said this very thing before it.
     """
 
     row: str
@@ -126,11 +130,13 @@ class Outcome:
             meanwhile, and stands; "gone": the queue has no such row.
         row: Id of the row.
         decision: The decision that holds now, None if there is none.
+        instead_of: The decision that held before the one that was written, None if there was none.
     """
 
     result: Literal["written", "unchanged", "conflict", "gone"]
     row: str
     decision: Decision | None = None
+    instead_of: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -329,11 +335,24 @@ def _decide(connection: sqlite3.Connection, answer: Answer) -> Outcome:
         return Outcome("unchanged", answer.row, holds)
     if kind == "skip" and not item.waits:
         return Outcome("unchanged", answer.row, holds)
-    decided = holds is not None and holds.settles
-    if decided if answer.seen is None else answer.seen != item.seen:
-        return Outcome("conflict", answer.row, holds)
     written = Decision(0, answer.row, kind, answer.reviewer, now(), before, after, answer.comment)
-    return Outcome("written", answer.row, add_decision(connection, written))
+    if answer.seen != item.seen if answer.seen is not None else _stands_against(connection, holds, written):
+        return Outcome("conflict", answer.row, holds)
+    return Outcome("written", answer.row, add_decision(connection, written), holds)
+
+
+def _stands_against(connection: sqlite3.Connection, holds: Decision | None, said: Decision) -> bool:
+    """Whether what holds is not to be replaced by what somebody said without having seen it.
+
+    Another person's decision is not, nor one's own that came after the very same words: those are of a file that is
+    older than the decision, and comes back with lines that nobody touched since.
+    """
+    if holds is None or not holds.settles:
+        return False
+    if holds.reviewer != said.reviewer:
+        return True
+    earlier = (d for d in read_log(connection, said.row) if d.reviewer == said.reviewer)
+    return any((d.kind, dict(d.after)) == (said.kind, dict(said.after)) for d in earlier)
 
 
 def _check(item: Item, kind: Kind, after: Mapping[str, Any]) -> None:

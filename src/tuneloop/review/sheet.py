@@ -20,7 +20,7 @@ from typing import Any
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow
 from tuneloop.review.content import label_text
-from tuneloop.review.queue import Item, stages_of
+from tuneloop.review.queue import SHEET_MARK, Item, stages_of
 
 COLUMNS = (
     "id", "source", "stage", "reason", "text", "label", "suggestion", "decision", "new_text", "new_label", "comment",
@@ -115,7 +115,7 @@ def _fits(column: str, value: Any) -> bool:
 
 
 def write_csv(items: Sequence[Item], labels: Sequence[str]) -> str:
-    """CSV with a byte order mark, by which Excel knows UTF-8; cells that it would run as formulas are defused.
+    """CSV with a byte order mark, by which Excel knows UTF-8; it runs no cell as a formula, takes no id for a number.
 
     Args:
         items: The rows.
@@ -125,7 +125,8 @@ def write_csv(items: Sequence[Item], labels: Sequence[str]) -> str:
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for item in items:
-        writer.writerow([defused(cell) for cell in record(item).values()])
+        cells = record(item) | {"id": SHEET_MARK + item.row}
+        writer.writerow([defused(cell) for cell in cells.values()])
     return "\ufeff" + file.getvalue()
 
 
@@ -159,6 +160,8 @@ def read_csv(text: str, name: str) -> Read:
             bad.append(BadRow(source, "", got, expected, "Put cells that hold the delimiter in quotes", ""))
         elif any(cell.strip() for cell in cells):
             found = {key: armed(cell) for key, cell in zip(header, cells, strict=False) if key and cell}
+            if "id" in found:  # files of before the mark have none
+                found["id"] = found["id"].strip().removeprefix(SHEET_MARK)
             lines.append(Line(source, found))
     return lines, bad
 
