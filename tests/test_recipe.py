@@ -277,12 +277,19 @@ def test_set_overrides_keys_old_and_new(recipe: Path):
         ("=3", "--set takes KEY=VALUE"),
         ("name.x=1", "'name' is not a section"),
         ("train.lr=1", "unknown key 'train.lr' (here it is train.learning_rate)"),
+        ("data.where={closed: true", "The value of --set data.where is not valid YAML at line 1"),
+        ("name='x", "The value of --set name is not valid YAML at line 1"),
     ],
 )
 def test_a_wrong_set_is_an_expected_error(recipe: Path, override: str, says: str):
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe, [override])
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["*.csv", "**/a.jsonl", "*train", "%a", "@a", "!a", "`a`", "a: b: c"])
+def test_a_set_that_is_no_yaml_is_a_text(recipe: Path, text: str):
+    assert load_recipe(recipe, [f"data.train={text}"]).data.train == text
 
 
 def test_a_byte_order_mark_is_no_key(recipe: Path):

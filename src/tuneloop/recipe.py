@@ -248,8 +248,12 @@ def _mapping_without_twins(loader: _Loader, node: yaml.MappingNode) -> dict[Any,
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_twins)
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, what: str = "The recipe") -> Any:
     """Parse YAML text by the rules of recipes.
+
+    Args:
+        text: The YAML.
+        what: How errors call it.
 
     Raises:
         RecipeError: with the line, if it is no YAML or a key stands twice.
@@ -260,16 +264,16 @@ def parse_yaml(text: str) -> Any:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
         raise RecipeError(
-            f"The recipe is not valid YAML at {where}", got=str(error.problem), fix="Check indentation and quotes there"
+            f"{what} is not valid YAML at {where}", got=str(error.problem), fix="Check indentation and quotes there"
         ) from None
     except yaml.YAMLError as error:
-        raise RecipeError("The recipe is not valid YAML", got=str(error), fix="Save it as plain UTF-8 text") from None
+        raise RecipeError(f"{what} is not valid YAML", got=str(error), fix="Save it as plain UTF-8 text") from None
     except ValueError as error:  # what looks like a date or a number and is none
         raise RecipeError(
-            "The recipe holds a value that YAML cannot read", got=str(error), fix="Put it in quotes"
+            f"{what} holds a value that YAML cannot read", got=str(error), fix="Put it in quotes"
         ) from None
     except RecursionError:
-        raise RecipeError("The recipe is nested too deeply", allowed="sections, and lists or maps in them") from None
+        raise RecipeError(f"{what} is nested too deeply", allowed="sections, and lists or maps in them") from None
 
 
 def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
@@ -277,7 +281,7 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
 
     Args:
         path: The YAML file.
-        overrides: `section.key=value` each, the value read as YAML.
+        overrides: `section.key=value` each, the value read as YAML, or as the text that it is (`*.csv`).
 
     Raises:
         RecipeError: one paragraph with every fault in the file.
@@ -336,7 +340,12 @@ def _set(tree: dict[str, Any], override: str) -> None:
                 f"--set {key}: {section!r} is not a section", got=repr(inner), allowed="section.key=value"
             )
         tree = inner
-    tree[last] = parse_yaml(value)
+    try:
+        tree[last] = parse_yaml(value, f"The value of --set {key.strip()}")
+    except RecipeError:
+        if value.lstrip()[:1] in ("", "[", "{", '"', "'"):  # meant as YAML
+            raise
+        tree[last] = value.strip()
 
 
 def _faults(error: ValidationError, tree: dict[str, Any]) -> list[str]:

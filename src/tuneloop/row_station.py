@@ -90,8 +90,15 @@ def timed_prepare(
     room = room_of(recipe, input_files(recipe, home), run.cleaning, key)
     if room.folder is not None:
         say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
-    with at_most(room.workers):
-        prepared = prepare_rows(recipe, home, decisions, room, functools.partial(_embedder, recipe, home, peek=peek))
+    try:
+        with at_most(room.workers):
+            prepared = prepare_rows(
+                recipe, home, decisions, room, functools.partial(_embedder, recipe, home, peek=peek)
+            )
+    except KeyboardInterrupt:
+        if room.folder is None or peek:  # nothing is kept
+            raise
+        raise KeyboardInterrupt("stopped; the same command goes on") from None
     return prepared, time.monotonic() - began
 
 

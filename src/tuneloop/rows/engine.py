@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
@@ -65,20 +66,37 @@ class Cores(Engine):
         self.workers = workers
 
     def results(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """See Engine. Few tasks are under way at a time, so that a Ctrl-C is followed soon."""
+        """See Engine. Few tasks are under way at a time; a Ctrl-C, which only this process hears, ends the workers."""
         workers = self.workers or threads()
+        others = set(multiprocessing.active_children())
         # spawn: a fork of a process that has threads (numpy's, polars') may hang
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             waiting: deque[Future[Result]] = deque()
             try:
                 for task in tasks:
-                    waiting.append(pool.submit(function, task))
+                    with _sigint_blocked():  # this is where the pool starts a worker
+                        waiting.append(pool.submit(function, task))
                     if len(waiting) > 2 * workers:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+            except BaseException:
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()  # what a task writes is whole or not there
+                raise
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Keep Ctrl-C back while the block runs; a process that is started in it never hears one.
+
+    A terminal sends Ctrl-C to all processes at once, and one that still imports would print where it was.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Ray(Engine):
