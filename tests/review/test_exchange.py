@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.review.conftest import ROWS, Reclean, doubt, row
 
-from tuneloop.errors import DataError, RecipeError
+from tuneloop.errors import DataError, RecipeError, RunError
 from tuneloop.records import Message
 from tuneloop.review.exchange import FORMATS, Imported, export_items, import_answers
 from tuneloop.review.queue import SHEET_MARK, Answer, Queue
@@ -244,6 +244,12 @@ def test_an_unknown_format_is_refused(queue: Queue, tmp_path: Path):
     assert (tmp_path / "a.txt").read_bytes().startswith(b"\xef\xbb\xbfid,source,")
 
 
+def test_a_folder_that_is_not_there_is_not_made(queue: Queue, tmp_path: Path):
+    with pytest.raises(RunError, match=r"a\.csv cannot be written\. Got no folder .*/nix\. Correct the path"):
+        export_items(queue, tmp_path / "nix" / "a.csv")
+    assert not (tmp_path / "nix").exists()
+
+
 # -- spreadsheets --------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +354,14 @@ def test_line_ends_of_a_spreadsheet_are_no_change(queue: Queue, tmp_path: Path):
     fill_csv(path, {ROWS[3].id: {"decision": "keep", "new_text": 'it did not\r\narrive; "really", they said \n'}})
     take(queue, path)
     assert queue.log()[0].kind == "keep"
+
+
+def test_decisions_may_be_written_in_chinese(queue: Queue, sheet: tuple[Path, Fill]):
+    path, fill = sheet
+    said = [{"decision": "保留"}, {"decision": "修改", "new_text": "好"}, {"decision": "剔除"}, {"decision": "删除"}]
+    fill(path, {each.id: what for each, what in zip(ROWS, [*said, {"decision": "跳过"}], strict=False)})
+    take(queue, path)
+    assert [d.kind for d in queue.log()] == ["keep", "edit", "drop", "drop", "skip"]
 
 
 @pytest.mark.parametrize(

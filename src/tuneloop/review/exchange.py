@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneloop.disk import write_text
-from tuneloop.errors import DataError, RecipeError
+from tuneloop.errors import DataError, RecipeError, RunError
 from tuneloop.records import BadRow
 from tuneloop.review.content import label_from, label_text
 from tuneloop.review.label_studio import labelling_config, read_tasks, write_tasks
@@ -27,9 +27,9 @@ SHOWN = 10
 
 KINDS: dict[str, Kind] = {
     "keep": "keep", "edit": "edit", "edit text": "edit", "edit label": "edit", "edit text and label": "edit",
-    "drop": "drop", "skip": "skip",
+    "drop": "drop", "skip": "skip", "保留": "keep", "修改": "edit", "剔除": "drop", "删除": "drop", "跳过": "skip",
 }  # fmt: skip
-"""What may stand in the column `decision`."""
+"""What may stand in the column `decision`: English, or the words of the Chinese page."""
 
 REWRITTEN = re.compile(r"(?![0-9a-f]{16}$)[0-9]+([.,][0-9]*)?(e[+-]?[0-9]+)?", re.IGNORECASE)
 """An id that a spreadsheet took for a number, e.g. 9.85188E+15."""
@@ -97,8 +97,11 @@ def export_items(
 
     Raises:
         RecipeError: if the format is unknown.
-        RunError: if the file cannot be written; it is then as it was.
+        RunError: if the file cannot be written, or its folder is missing; it is then as it was.
     """
+    if not path.parent.is_dir():  # likely misspelt: none is made
+        fix = "Correct the path, or make the folder"
+        raise RunError(f"{path} cannot be written", got=f"no folder {path.parent}", fix=fix)
     name = format_of(path, format)
     items, labels = queue.items(stage)[:limit], list(queue.labels())
     files = {path: FORMATS[name].write(items, labels)}
