@@ -289,3 +289,24 @@ def test_without_a_teacher_or_a_method_that_is_made_there_is_no_cost(make_run):
     text = read(run).text
     assert "drawn anew each epoch" in text and "30.0%" in text and WORDS["en"]["wordings_samples"] not in text
     assert not [part for part in text if "teacher" in part and "questions" in part]
+
+
+@pytest.mark.parametrize(
+    ("lang", "told"),
+    [
+        (
+            "en",
+            ["2 texts stand in both validation and test", "a.jsonl:3: got '[1]', expected a JSON object with named"],
+        ),
+        ("zh", ["2 个文本同时出现在验证集和测试集中", "训练集：a.jsonl:3 实际为 '[1]'，应为带列名的 JSON 对象"]),
+    ],
+)
+def test_warnings_and_bad_rows_are_in_the_language_of_the_page(make_run, lang, told):
+    run = make_run(lang=lang)
+    change(
+        run.data / "report.json",
+        warnings=["2 texts stand in both validation and test"],
+        bad=["train: a.jsonl:3: got '[1]', expected a JSON object with named columns. Write it as an object"],
+    )
+    text = " ".join(read(run).text)
+    assert [words for words in told if words not in text] == []

@@ -18,6 +18,7 @@ from tuneloop.records import Doubt, Dropped, Repair, Row
 from tuneloop.report import row_page
 from tuneloop.report.row_examples import difference, merged
 from tuneloop.report.row_page import page_key, rows_page
+from tuneloop.report.row_reasons import in_chinese
 from tuneloop.report.row_story import EXAMPLES, REASONS, content_of_dropped, spread, tell_rows
 from tuneloop.report.row_words import ROW_WORDS
 from tuneloop.review.content import content_of
@@ -97,6 +98,19 @@ def test_every_reason_has_its_examples_and_no_more_than_ten(shipped, lang):
     found = groups(page)
     assert sorted(rows for _, rows, _ in found) == sorted(counts)
     assert [shown for _, _, shown in found] == [min(rows, EXAMPLES) for _, rows, _ in found]
+
+
+def test_the_chinese_page_tells_every_reason_and_warning_in_chinese(shipped):
+    prepared, recipe = shipped
+    said = {item.reason for item in prepared.dropped} | {doubt.reason for doubt in prepared.doubts}
+    said |= set(prepared.report["warnings"])
+    assert len(said) > 40
+    assert [text for text in said if in_chinese(text) == text] == []
+    chinese = recipe.model_copy(update={"report": recipe.report.model_copy(update={"lang": "zh"})})
+    pages = {lang: rows_page(prepared, one) for lang, one in (("en", recipe), ("zh", chinese))}
+    phrases = ("unlike the rest", "says the same as", "fits better", "cut off", "expected ", "also stand")
+    told = {lang: [phrase for phrase in phrases if phrase in text_of(body_of(pages[lang]))] for lang in pages}
+    assert len(told["en"]) >= 6 and told["zh"] == []
 
 
 def test_the_first_ten_are_not_all_there_is(dirty):

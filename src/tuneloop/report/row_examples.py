@@ -56,7 +56,7 @@ def example_section(story: RowStory, kind: Kind, title: str, note: str, *more: C
 
 def _group(story: RowStory, reason: Reason) -> Html:
     cards = [_card(story, item, reason.detail) for item in reason.examples]
-    name = join(story.title(reason), tag("span", reason.detail and f": {shortened(reason.detail, SHORT)}"))
+    name = join(story.title(reason), tag("span", reason.detail and f": {shortened(story.why(reason.detail), SHORT)}"))
     side = tag("span", story.say(f"split_{reason.split}"), class_="chip") if reason.split != "train" else None
     head = tag("h3", name, " ", tag("small", story.rows(reason.count)), " ", side)
     rest = cards[OPEN:]
@@ -84,7 +84,8 @@ def _frame(source: str, body: Html, facts: Sequence[Fact]) -> Html:
 
 
 def _of_dropped(story: RowStory, item: Dropped, detail: str) -> list[Fact]:
-    facts: list[Fact] = [(story.say("row_reason"), shortened(item.reason, SHORT))] if item.reason != detail else []
+    why = shortened(story.why(item.reason), SHORT)
+    facts: list[Fact] = [(story.say("row_reason"), why)] if item.reason != detail else []
     twin = story.contents.get(item.twin)
     return [*facts, _row_beside(story, "row_twin", item.twin, twin)] if twin else facts
 
@@ -93,7 +94,8 @@ def _of_doubt(story: RowStory, doubt: Doubt) -> list[Fact]:
     facts: list[Fact] = []
     if doubt.suggestion:
         facts.append((story.say("row_suggestion"), tag("b", story.shown(doubt.suggestion, SHORT))))
-    facts += [(story.say("row_score"), f"{doubt.score:.2f}"), (story.say("row_reason"), shortened(doubt.reason, SHORT))]
+    why = shortened(story.why(doubt.reason), SHORT)
+    facts += [(story.say("row_score"), f"{doubt.score:.2f}"), (story.say("row_reason"), why)]
     for source in doubt.twins[:BESIDE]:
         if source in story.contents:
             facts.append(_row_beside(story, "row_beside", source, story.contents[source]))

@@ -110,7 +110,7 @@ def _decided(story: RowStory) -> str:
 def funnel_section(story: RowStory) -> Html:
     """Where the rows of each side go, as bars; a side that lost nothing is one line."""
     drawn = [_funnel(story, split, story.report["counts"][split]) for split in SPLITS]
-    warnings = [tag("li", shortened(story.plain(str(text)), 3 * SHORT)) for text in story.report["warnings"]]
+    warnings = [tag("li", shortened(story.plain(story.why(str(text))), 3 * SHORT)) for text in story.report["warnings"]]
     told = tag("div", tag("h3", story.say("warnings")), tag("ul", *warnings), class_="warn") if warnings else None
     return section(story.say("funnel_title"), story.say("funnel_note"), *drawn, told)
 
@@ -130,7 +130,7 @@ def _funnel(story: RowStory, split: str, side: Mapping[str, Any]) -> Html:
     if side["repaired"]:
         line(story.say("rows_repaired"), side["repaired"], "c-encoder", (0, side["repaired"]))
     reasons = [one for one in story.reasons if one.kind == "dropped" and one.split == split]
-    parts = [(join("− ", _named(story, one)), one.count, one.detail) for one in reasons[:FUNNEL_LINES]]
+    parts = [(join("− ", _named(story, one)), one.count, story.why(one.detail)) for one in reasons[:FUNNEL_LINES]]
     if rest := sum(side["dropped"].values()) - sum(count for _, count, _ in parts):
         more = len(side["dropped"]) - len(parts)
         parts.append((join("− ", story.say("funnel_more", n=more)), rest, ""))
@@ -147,7 +147,8 @@ def _funnel(story: RowStory, split: str, side: Mapping[str, Any]) -> Html:
 
 def _named(story: RowStory, reason: Reason) -> Html:
     """A reason's title, and its detail where the stage has several."""
-    return join(story.title(reason), tag("small", f" {shortened(reason.detail, SHORT)}") if reason.detail else None)
+    detail = shortened(story.why(reason.detail), SHORT)
+    return join(story.title(reason), tag("small", f" {detail}") if detail else None)
 
 
 def _share(count: int, of: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from tuneloop.recipe import Recipe
 from tuneloop.records import Doubt, Dropped, Repair, Row
 from tuneloop.report.plots import shortened
+from tuneloop.report.row_reasons import in_chinese
 from tuneloop.report.row_words import ROW_WORDS
 from tuneloop.report.story import language_of
 from tuneloop.report.words import WORDS, Language
@@ -132,6 +133,10 @@ class RowStory:
     def meaning(self, reason: Reason) -> str:
         """What a reason means, "" where we have no words for it."""
         return ROW_WORDS[self.language].get(f"{reason.kind}_{reason.stage}_about", "")
+
+    def why(self, reason: str) -> str:
+        """A stage's reason or warning in the page's language."""
+        return in_chinese(reason) if self.language == "zh" else reason
 
     def rows(self, count: int) -> str:
         """A number of rows."""

@@ -91,7 +91,7 @@ ENGLISH = {
     "rows_made_by": "Made by tuneloop {version}. The tables beside this page hold every row; report.json every count.",
     # Dropped
     "dropped_read": "Cannot be read",
-    "dropped_read_about": "A column is missing, empty or of the wrong kind.",
+    "dropped_read_about": "The line breaks its file's format, or a column is missing, empty or of the wrong kind.",
     "dropped_repair_json": "Broken JSON",
     "dropped_repair_json_about": "The line is no JSON, and could not be mended without guessing at its content.",
     "dropped_repair_encoding": "Nothing left",
@@ -230,7 +230,7 @@ CHINESE = {
     "files_more": "还有 {n} 个文件，见 report.json。",
     "rows_made_by": "由 tuneloop {version} 生成。同一目录下的表格包含每一条样本，report.json 包含每一项计数。",
     "dropped_read": "无法读取",
-    "dropped_read_about": "某一列缺失、为空或类型不对。",
+    "dropped_read_about": "这一行不合文件格式，或者某一列缺失、为空、类型不对。",
     "dropped_repair_json": "损坏的 JSON",
     "dropped_repair_json_about": "这一行不是 JSON，不猜测内容就无法修复。",
     "dropped_repair_encoding": "修复后为空",
