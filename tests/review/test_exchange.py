@@ -147,7 +147,7 @@ def test_a_later_file_corrects_the_reviewers_own_decision(queue: Queue, sheet: t
     assert (done.written, done.unchanged, len(done.conflicts)) == (0, 1, 1) and queue.log() == log
     assert (
         " decided edit label at " in done.conflicts[0]
-        and ", after he had said that, and that stands" in done.conflicts[0]
+        and ", after having said that, and that stands" in done.conflicts[0]
     )
 
 
@@ -309,6 +309,8 @@ def test_a_spreadsheet_takes_no_id_for_a_number(reclean: Reclean, tmp_path: Path
     through_excel(path, decision="drop")
     assert take(queue, path).written == 3
     assert sorted(decision.row for decision in queue.log()) == sorted(NUMBERS)
+    found = [[item.row for item in queue.items(decided=True) if item.has(f"{mark}{NUMBERS[0]}")] for mark in ("r", "")]
+    assert found == [[NUMBERS[0]], [NUMBERS[0]]]  # the walk finds it as either file writes it
 
 
 def test_an_id_without_its_mark_is_read_too_and_one_that_was_rewritten_is_said_to_be(reclean: Reclean, tmp_path: Path):

@@ -95,7 +95,7 @@ def login_name() -> str:
 def print_review_summary(found: dict[str, Any]) -> None:
     """How many rows wait and why, how many were decided, how and by whom."""
     skipped = f" ({found['skipped']} skipped)" if found["skipped"] else ""
-    out.print(f"waiting  {found['waiting']} of {counted(found['rows'], 'row')}{skipped}")
+    out.print(f"waiting  {found['waiting']:,} of {counted(found['rows'], 'row')}{skipped}")
     for stage, count in found["waiting_by_stage"].items():
         out.print(f"         {count:>6}  {stage}", markup=False)
     out.print(f"decided  {found['decided']}")
@@ -117,7 +117,7 @@ def print_imported(path: Path, done: Imported, run: str) -> None:
     kinds += f"; {done.corrected} instead of an earlier one" if done.corrected else ""
     out.print(
         f"{path}: {counted(done.written, 'decision')} written" + (f" ({kinds})" if kinds else "")
-        + f", {done.unchanged} unchanged, {done.blank} without a decision, "
+        + f", {done.unchanged:,} unchanged, {done.blank:,} without a decision, "
         + counted(len(done.conflicts), "conflict"),
         markup=False,
     )  # fmt: skip

@@ -320,7 +320,7 @@ def _imported(
             gone.append(line.source)
         elif outcome.result == "conflict" and outcome.decision:
             holds = outcome.decision
-            since = ", after he had said that" if holds.reviewer == answer.reviewer else ""
+            since = ", after having said that" if holds.reviewer == answer.reviewer else ""
             conflicts.append(
                 f"{line.source}: {holds.reviewer} decided {holds.deed} at {holds.time}{since}, and that stands; "
                 f"the file says {answer.kind}"
