@@ -3,6 +3,9 @@
 Every rule is a named entry of RULES: a pattern, and a check where digits alone prove nothing (Luhn for cards, ISO 7064
 MOD 11-2 for Chinese resident identity numbers, MOD 97-10 for IBANs). Rules are tried in order; what one has masked
 no later one sees. What no rule can know (names, addresses) is not found: this is a net, not a proof.
+
+Texts are read with full-width signs as the ASCII ones, and patterns know ASCII alone: a Chinese character beside a
+number is no letter of it.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tuneloop.records import Doubt, Message, Repair, Row
+from tuneloop.rows.layout import WIDE
 from tuneloop.rows.room import MEMORY, Room
 from tuneloop.shelf import Store
 
 STAGE = "personal_data"
+BEHIND = 24
+"""Signs before a number in which a word may say that it is none of a person."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,16 @@ class Rule:
         kind: What stands in the mask, e.g. "EMAIL" for <EMAIL>.
         pattern: What it looks like; where it has a group "secret", only that part is masked.
         check: Whether a text that looks so is one.
-        hints: One of these stands in every ASCII text in which the pattern finds anything that passes the check: they
+        hints: One of these stands in every text in which the pattern finds anything that passes the check: they
             spare the time of looking.
+        not_behind: What says, right before it, that it only looks so.
     """
 
     kind: str
     pattern: re.Pattern[str]
     check: Callable[[str], bool] = bool
     hints: tuple[str, ...] = tuple("0123456789")
+    not_behind: re.Pattern[str] | None = None
 
 
 # -- checks ---------------------------------------------------------------------------------------------------
@@ -49,8 +57,18 @@ def luhn(text: str) -> bool:
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
+def card(text: str) -> bool:
+    """Whether a number is a payment card's: as long as its issuer's numbers are (ISO/IEC 7812-1), and passes `luhn`.
+
+    13 digits are none: Visa gave such numbers out last in the nineties, and every tenth barcode would pass.
+    """
+    digits = re.sub(r"\D", "", text)
+    return _ISSUED.fullmatch(digits) is not None and luhn(digits)
+
+
 def resident_id(text: str) -> bool:
     """Whether 18 signs are a Chinese resident identity number: a real birthday and its check sign (GB 11643-1999)."""
+    text = re.sub(r"[ -]", "", text)
     try:
         born = datetime.date(int(text[6:10]), int(text[10:12]), int(text[12:14]))
     except ValueError:
@@ -68,8 +86,12 @@ def iban(text: str) -> bool:
 
 
 def ipv4(text: str) -> bool:
-    """Whether four numbers are an address of a machine: each at most 255, and not 0.0.0.0."""
-    return all(int(part) <= 255 for part in text.split(".")) and text != "0.0.0.0"
+    """Whether four numbers are an address of a machine: each at most 255 and without a zero in front.
+
+    Four single digits are a chapter's number far more often than the address of anybody.
+    """
+    parts = text.split(".")
+    return all(int(part) <= 255 and part == str(int(part)) for part in parts) and any(len(part) > 1 for part in parts)
 
 
 def phone(text: str) -> bool:
@@ -77,79 +99,113 @@ def phone(text: str) -> bool:
     return 10 <= sum(sign.isdigit() for sign in text) <= 15
 
 
+def international(text: str) -> bool:
+    """Whether a number behind + is a phone's: its length, and digits in groups of three or more, not pairs.
+
+    Pairs are usual behind +3x, +45 and +47.
+    """
+    code, *groups = re.findall(r"\d+", text)
+    grouped = not groups or max(map(len, groups)) >= 3 or code.startswith(("3", "45", "47"))
+    return phone(text) and grouped
+
+
 def key_like(text: str) -> bool:
-    """Whether a value given for a key or password looks like one: letters and digits both, or signs beside them."""
+    """Whether a value given for a key or password looks like one: a digit, and letters or other signs beside it.
+
+    Links and words with hyphens (must-contain-1-digit) are none.
+    """
+    words = re.fullmatch(r"(?:[A-Za-z]+|\d{1,2})(?:-(?:[A-Za-z]+|\d{1,2}))+", text)
     kinds = (r"[a-z]", r"[A-Z]", r"\d", r"[^A-Za-z0-9]")
-    return sum(bool(re.search(kind, text)) for kind in kinds) >= 2 and bool(re.search(r"\d", text))
+    mixed = sum(bool(re.search(kind, text)) for kind in kinds) >= 2 and bool(re.search(r"\d", text))
+    return mixed and not words and "://" not in text
 
 
 # -- rules ----------------------------------------------------------------------------------------------------
 
-_ALONE = r"(?<![\w.])"
-_NO_DIGIT = r"(?<![\d.])(?<!\d-)"
-_END = r"(?![\d])(?!\.\d)(?!-\d)"
+_FLAGS = re.ASCII | re.IGNORECASE
+_NO_DIGIT = r"(?<![\d.])(?<!\d-)(?<![\da-f]{4}-)"  # nor the last digits of a UUID
+_END = r"(?![\d])(?!\.\d)(?!-\d)(?!-[\da-f]{4})"
+_ISSUED = re.compile(
+    r"4(?:\d{15}|\d{18})|(?:5\d|2[2-7]|35)\d{14}|6\d{15,18}|3[47]\d{13}|3[0689]\d{12}"
+)  # Visa; Mastercard, JCB; UnionPay, Discover, Maestro; American Express; Diners
+_AREA = r"(?:10|2[0-57-9]|(?:3[1-9]|4[1-8]|5[1-9]|6[369]|7[0-9]|8[1-9]|9[0139])\d)"
+_COUNTRY = (
+    r"(?:1(?=[ .-]?\(?[2-9])|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    r"|(?:2[1-69]|3[578]|42|5[09]|6[7-9]|8[0578]|9[679])\d)"
+)
+_ORDER = re.compile(
+    r"(?:单号|条形?码|商品编码|流水号|order (?:no\.?|number|id)|isbn|sku)[ :#]{0,3}(?:(?:是|为|is)[ :]{0,2})?$", _FLAGS
+)
+_VERSION = re.compile(
+    r"(?:(?:版本|型号|version|ver|firmware|section|clause|article|[^A-Za-z]v)号?[ .:]{0,2}(?:(?:是|为|is)[ :]{0,2})?"
+    r"|第 ?|[A-Za-z]/)$", _FLAGS
+)  # fmt: skip
 
 RULES: dict[str, Rule] = {
     "private_key": Rule("PRIVATE_KEY", re.compile(
         r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.*?"
         r"(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)",
-        re.DOTALL,
+        re.ASCII | re.DOTALL,
     ), hints=("-----BEGIN",)),
     "service_key": Rule("API_KEY", re.compile(
         r"(?<![A-Za-z0-9])(?:sk-(?:proj-|ant-[a-z0-9]+-)?[A-Za-z0-9_-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}"
         r"|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}|glpat-[\w-]{20,}|hf_[A-Za-z0-9]{30,}|AIza[\w-]{35}"
-        r"|xox[abprs]-[A-Za-z0-9-]{10,}|LTAI[A-Za-z0-9]{12,24}|(?:sk|rk)_live_[A-Za-z0-9]{16,})(?![A-Za-z0-9])"
+        r"|xox[abprs]-[A-Za-z0-9-]{10,}|LTAI[A-Za-z0-9]{12,24}|(?:sk|rk)_live_[A-Za-z0-9]{16,})(?![A-Za-z0-9])",
+        re.ASCII,
     ), hints=(
         "sk-", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "AIza", "xox",
         "LTAI", "_live_",
     )),
-    "web_token": Rule("API_KEY", re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"), hints=("eyJ",)),
+    "web_token": Rule("API_KEY", re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}", re.ASCII), hints=("eyJ",)),
     "named_secret": Rule("SECRET", re.compile(
-        r"(?:api[_ -]?key|access[_ -]?key|secret|token|passw(?:or)?d|pwd|密码|密钥)[\"']?\s*(?:[:=：]|是|is)\s*[\"']?"
-        r"(?P<secret>[^\s\"',;，。；]{8,})", re.IGNORECASE,
+        r"(?:api[_ -]?key|access[_ -]?key|secret|token|passw(?:or)?d|pwd|密码|密钥)[\"']?\s*"
+        r"(?:(?:是|为|is\b)\s*[:=]?|[:=])\s*[\"']?(?P<secret>(?![\"',;])[!-~](?:(?![\"',;])[!-~]){7,})", _FLAGS,
     ), key_like),
-    "url_password": Rule("SECRET", re.compile(
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,200}:(?P<secret>[^\s/@]{1,200})@", re.IGNORECASE
+    "url_password": Rule("SECRET", re.compile(  # a password may have an @ of its own
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,200}:"
+        r"(?P<secret>[!-.0-?A-~]{1,200}(?:@[\w.!$%^*+-]{1,200}){0,3})@", _FLAGS,
     ), hints=("://",)),
     "email": Rule("EMAIL", re.compile(
         r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_%+-])?@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+"
         r"[A-Za-z]{2,}(?![A-Za-z0-9])"
     ), hints=("@",)),
     "iban": Rule("IBAN", re.compile(
-        r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?\b", re.IGNORECASE
+        r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?\b", _FLAGS
     ), iban),
-    "resident_id": Rule("RESIDENT_ID", re.compile(r"(?<![0-9A-Za-z])[1-9]\d{16}[\dXx](?![0-9A-Za-z])"), resident_id),
-    "credit_card": Rule("CREDIT_CARD", re.compile(rf"{_NO_DIGIT}[2-6]\d{{3}}(?:[ -]?\d){{9,15}}{_END}"), luhn),
+    "resident_id": Rule("RESIDENT_ID", re.compile(
+        r"(?<![0-9A-Za-z])[1-9]\d{5}[ -]?\d{8}[ -]?\d{3}[\dXx](?![0-9A-Za-z])"
+    ), resident_id),
+    "credit_card": Rule("CREDIT_CARD", re.compile(
+        rf"{_NO_DIGIT}[2-6]\d{{3}}(?:[ -]?\d){{10,15}}{_END}"
+    ), card, not_behind=_ORDER),
     "chinese_mobile": Rule("PHONE", re.compile(
-        rf"{_NO_DIGIT}(?:(?:\+|00)86[ -]?)?1[3-9]\d(?:\d{{8}}|[ -]\d{{4}}[ -]\d{{4}}){_END}"
-    )),
-    "chinese_landline": Rule("PHONE", re.compile(rf"{_NO_DIGIT}0(?:10|2\d|[3-9]\d\d)-\d{{7,8}}{_END}")),
+        rf"{_NO_DIGIT}(?:(?:\+|00)?86[ -]?|\(\+?86\)[ ]?)?1[3-9]\d(?:[ -]?\d{{8}}|[ -]\d{{4}}[ -]\d{{4}}){_END}"
+    ), not_behind=_ORDER),
+    "chinese_landline": Rule("PHONE", re.compile(
+        rf"{_NO_DIGIT}(?:\(0{_AREA}\)[ ]?|0{_AREA}[ -]?)[2-8](?:\d{{6,7}}|\d{{2,3}}[ -]\d{{4}}){_END}"
+    ), not_behind=_ORDER),
     "international_phone": Rule("PHONE", re.compile(
-        rf"(?<![\w+])\+[1-9]\d{{0,2}}(?:[ .-]?\(?\d{{1,4}}\)?){{2,6}}{_END}"
-    ), phone),
+        rf"(?<![\w+])\+{_COUNTRY}(?:[ .-]?\(?\d{{1,4}}\)?){{2,6}}{_END}", re.ASCII
+    ), international),
     "american_phone": Rule("PHONE", re.compile(
         rf"{_NO_DIGIT}(?:1[ .-])?(?:\([2-9]\d\d\)[ ]?|[2-9]\d\d[.-])[2-9]\d\d[ .-]\d{{4}}{_END}"
     ), phone),
-    "ipv4": Rule("IP_ADDRESS", re.compile(rf"{_ALONE}\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w])(?!\.\d)"), ipv4),
+    "ipv4": Rule("IP_ADDRESS", re.compile(
+        r"(?:(?<![\w.])|(?<=\bIP))\d{1,3}(?:\.\d{1,3}){3}(?!\w)(?!\.\d)", re.ASCII
+    ), ipv4, not_behind=_VERSION),
 }  # fmt: skip
 """Name -> rule, in the order in which they are tried: longer numbers before the shorter ones that stand in them."""
 
 
 def masked(text: str) -> tuple[str, list[str]]:
     """The text with all that a rule finds masked, and the kinds that were found, each once, in the rules' order."""
-    kinds: list[str] = []
-    for rule in RULES.values():
-        text, found = _apply(rule, text, lambda secret, kind: f"<{kind}>")
-        if found and rule.kind not in kinds:
-            kinds.append(rule.kind)
-    return text, kinds
+    spans = _found(text)
+    return _put(text, spans, lambda secret, kind: f"<{kind}>"), list(dict.fromkeys(kind for _, _, kind in spans))
 
 
 def shortened(text: str) -> str:
     """The text with all that a rule finds cut to its first two signs, so that a record of a repair tells no secret."""
-    for rule in RULES.values():
-        text, _ = _apply(rule, text, lambda secret, kind: f"<{kind} {secret[:2]}...>")
-    return text
+    return _put(text, _found(text), lambda secret, kind: f"<{kind} {secret[:2]}...>")
 
 
 @dataclass(frozen=True)
@@ -209,20 +265,32 @@ def _masked_row(row: Row) -> tuple[Row, list[Repair], list[str]]:
     return row.through(STAGE, text=text, messages=messages, chosen=chosen, rejected=rejected), changes, kinds
 
 
-def _apply(rule: Rule, text: str, mask: Callable[[str, str], str]) -> tuple[str, bool]:
-    if text.isascii() and not any(hint in text for hint in rule.hints):  # others may have digits of their own
-        return text, False
-    found = False
+Span = tuple[int, int, str]
+"""(first sign, the sign behind the last one, kind) of what a rule finds."""
+_TAKEN = "\0"
+"""Stands for every sign that a rule has found: no later one takes it."""
 
-    def put(match: re.Match[str]) -> str:
-        nonlocal found
-        whole = match[0]
-        part = "secret" if "secret" in match.re.groupindex else 0
-        secret = match[part]
-        if secret.startswith("<") or not rule.check(secret):
-            return whole
-        found = True
-        start, end = match.start(part) - match.start(), match.end(part) - match.start()
-        return whole[:start] + mask(secret, rule.kind) + whole[end:]
 
-    return rule.pattern.sub(put, text), found
+def _found(text: str) -> list[Span]:
+    """What the rules find, in their order."""
+    plain = text if text.isascii() else text.translate(WIDE)  # as long as the text, so that places are the same
+    spans: list[Span] = []
+    for rule in RULES.values():
+        if not any(hint in plain for hint in rule.hints):
+            continue
+        part = "secret" if "secret" in rule.pattern.groupindex else 0
+        for match in rule.pattern.finditer(plain):
+            start, end = match.span(part)
+            if match[part].startswith("<") or not rule.check(match[part]):
+                continue
+            if rule.not_behind and rule.not_behind.search(plain, max(0, start - BEHIND), start):
+                continue
+            spans.append((start, end, rule.kind))
+            plain = plain[:start] + _TAKEN * (end - start) + plain[end:]
+    return spans
+
+
+def _put(text: str, spans: Sequence[Span], mask: Callable[[str, str], str]) -> str:
+    for start, end, kind in sorted(spans, reverse=True):
+        text = text[:start] + mask(text[start:end], kind) + text[end:]
+    return text
