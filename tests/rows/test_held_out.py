@@ -106,6 +106,23 @@ def test_content_is_never_changed(prepared: Callable[..., Prepared]) -> None:
     assert not any("HTML" in line for line in said), "the training rows had none"
 
 
+def test_personal_data_in_held_out_rows_is_counted_and_kept(prepared: Callable[..., Prepared]) -> None:
+    test = [{"text": f"电话{number}", "label": LABELS[0]} for number in ("13800138000", "13800138001", "没填")]
+    found = prepared([], test, personal_data=True)
+    assert [row.text for row in found.test] == [row["text"] for row in test]
+    said = "2 test rows hold personal data, which is masked in training rows alone"
+    assert said in found.report["warnings"] and not any("validation rows" in line for line in found.report["warnings"])
+    assert said not in prepared([], test).report["warnings"]
+
+
+def test_the_report_names_bad_rows_without_personal_data(prepared: Callable[..., Prepared]) -> None:
+    lines = '{"text": ["电话13800138000"], "label": "a"}', {"text": "t", "label": LABELS[0]}
+    masked = prepared([lines[0]], list(lines), personal_data=True).report
+    assert len(masked["bad"]) == 2 and all("<PHONE>" in line for line in masked["bad"])
+    assert "13800138000" not in str(masked), "neither in the warnings"
+    assert str(prepared([lines[0]], list(lines)).report).count("13800138000") == 3
+
+
 def test_a_row_that_only_the_repair_makes_equal_leaks(prepared: Callable[..., Prepared]) -> None:
     test = [{"text": "Tom &amp; I<br>waited", "label": LABELS[0]}]
     found = prepared(

@@ -17,6 +17,7 @@ from itertools import chain
 from tuneloop.records import Repair, Row, Split
 from tuneloop.rows.labels import STAGE as LABELS
 from tuneloop.rows.labels import reader_of, renamed
+from tuneloop.rows.personal_data import holds_personal_data
 from tuneloop.rows.read import Reading, source_place
 from tuneloop.rows.repair_columns import columns_beside, read_under_other_names
 from tuneloop.rows.repair_html import STAGE as HTML
@@ -117,18 +118,22 @@ def with_labels(
     return new, f"{sum(changed.values())} {name} labels are written otherwise in training, and read so: {told}"
 
 
-def html_warnings(splits: Splits, repairs: Iterable[Repair]) -> list[str]:
-    """A line for each held-out side with HTML remains that training rows no longer have.
+def left_alone(splits: Splits, repairs: Iterable[Repair], clean: Clean) -> list[str]:
+    """A line for each held-out side with HTML remains or personal data that training rows no longer have.
 
     Args:
         splits: As the rows were split.
         repairs: What was mended in training rows.
+        clean: Whether personal data is masked.
     """
     said: list[str] = []
-    for split in HELD_OUT if any(repair.stage == HTML for repair in repairs) else ():
-        count = sum(map(remains, _side(splits, split)))
-        if count:
+    html = any(repair.stage == HTML for repair in repairs)
+    for split in HELD_OUT:
+        side = _side(splits, split)
+        if html and (count := sum(map(remains, side))):
             said.append(f"{count} {split} rows hold HTML remains, which are taken out of training rows alone")
+        if clean.personal_data and (count := sum(map(holds_personal_data, side))):
+            said.append(f"{count} {split} rows hold personal data, which is masked in training rows alone")
     return said
 
 

@@ -243,6 +243,11 @@ def mask_rows(rows: Sequence[Row], room: Room = MEMORY) -> Masked:
     return Masked(done, repairs, doubts)
 
 
+def holds_personal_data(row: Row) -> bool:
+    """Whether a rule finds anything in a row's texts."""
+    return bool(_masked_row(row)[2])
+
+
 def _masked_row(row: Row) -> tuple[Row, list[Repair], list[str]]:
     changes: list[Repair] = []
     kinds: list[str] = []

@@ -18,19 +18,20 @@ import numpy as np
 from tuneloop.disk import atomic_folder, read_json, sha256_file, write_json
 from tuneloop.errors import DataError, RecipeError
 from tuneloop.recipe import Recipe
-from tuneloop.records import Doubt, Dropped, Repair, Row, Split
+from tuneloop.records import BadRow, Doubt, Dropped, Repair, Row, Split
 from tuneloop.review.apply import Reviewed, apply_decisions
 from tuneloop.review.log import Decision, in_force
 from tuneloop.review.store import held, write_queue
+from tuneloop.rows.classes import listed, refuse_one_class, unknown_labels
 from tuneloop.rows.clean import clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
 from tuneloop.rows.funnel import check_funnel, mended_by_stage, reasons_of, waiting_by_stage
-from tuneloop.rows.held_out import html_warnings, named_columns, named_labels
+from tuneloop.rows.held_out import left_alone, named_columns, named_labels
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import LabelConflict, without_twins
-from tuneloop.rows.personal_data import mask_rows
+from tuneloop.rows.personal_data import mask_rows, masked
 from tuneloop.rows.read import Reading, hub_name, read_hub, read_questions, read_rows, rows_sha256
 from tuneloop.rows.relevance import Embedder, Judged, judge_relevance
 from tuneloop.rows.room import MEMORY, Room
@@ -173,7 +174,7 @@ def prepare_rows(
     warnings = _warnings(sides, splits, dropped, recipe) + cleaned.warnings
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in row.labels})
-        _refuse_one_class(labels, train)
+        refuse_one_class(labels, train)
         warnings += unknown_labels(sides, labels)
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
     report["doubts"] = dict(Counter(doubt.stage for doubt in cleaned.doubts).most_common())
@@ -259,7 +260,7 @@ def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room:
         dropped.append(judged.dropped)
     figures: dict[str, Any] = {}
     doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures, tell=told.append, room=room)
-    warnings = named + spelt + html_warnings(splits, basic.repairs) + told
+    warnings = named + spelt + left_alone(splits, basic.repairs, clean) + told
     return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures, done)
 
 
@@ -310,7 +311,7 @@ def _refuse_empty(
         lost = reasons_of(item for item in dropped if item.split == split)
         given = _specs(recipe)[split]
         total = sum(map(len, sides.values()))
-        got = f"{split} = {given}, of {total} rows" + (f"; dropped: {_listed(lost)}" if lost else "")
+        got = f"{split} = {given}, of {total} rows" + (f"; dropped: {listed(lost)}" if lost else "")
         got += f"; waiting for review: {len(waiting)}" if waiting and split == "train" else ""
         fix = f"Make the share data.{split} larger, or name a file of its own"
         if split == "train":
@@ -318,37 +319,6 @@ def _refuse_empty(
             if lost.get("leak"):
                 fix = "Name other files for validation and test: these hold the training rows"
         raise DataError(f"The {split} side of the split has no row", got=got, fix=fix)
-
-
-def _refuse_one_class(labels: list[str], train: Sequence[Row]) -> None:
-    if len(labels) < 2:
-        raise DataError(
-            "The training rows have one class only", got=f"{labels[0]!r} in all {len(train)} rows",
-            allowed="two classes or more", fix="Check data.columns.label and data.where",
-        )  # fmt: skip
-
-
-def unknown_labels(sides: dict[Split, Sequence[Row]], labels: list[str]) -> list[str]:
-    """One warning for each held-out side with labels that training lacks; an error where most rows have one."""
-    known = set(labels)
-    warnings: list[str] = []
-    held_out: tuple[Split, ...] = ("validation", "test")
-    for split in held_out:
-        unknown = Counter(label for row in sides[split] for label in row.labels if label not in known)
-        rows = sum(any(label not in known for label in row.labels) for row in sides[split])
-        if rows > len(sides[split]) / 2:
-            trained = ", ".join(map(repr, labels[:8])) + (", ..." if len(labels) > 8 else "")
-            raise DataError(
-                f"Training lacks the labels of {rows} of the {len(sides[split])} {split} rows",
-                got=f"{_listed(unknown)} in {split}, {trained} in train",
-                fix=f"Check that data.columns.label names the right column, and that data.{split} is of the same task",
-            )
-        if rows:
-            warnings.append(
-                f"{rows} of {len(sides[split])} {split} rows have a label that the training rows lack, "
-                f"and count as wrong: {_listed(unknown)}"
-            )
-    return warnings
 
 
 def _warnings(
@@ -359,7 +329,7 @@ def _warnings(
         bad = splits.bad[split]
         if bad:
             lost = f"{_rows(len(bad))} of {split} cannot be read; left out, not repaired"
-            warnings.append(f"{lost}; the first: {bad[0]}")
+            warnings.append(f"{lost}; the first: {_shown(bad[0], recipe)}")
     leaks = Counter(item.stage for item in dropped if item.stage in ("leak", "near_leak"))
     if leaked := leaks.total():
         were = "was dropped, since it also stands" if leaked == 1 else "were dropped, since they also stand"
@@ -418,7 +388,7 @@ def _report(
     return {
         "task": recipe.task.type, "format": readings["train"].format, "files": files, "source": recipe.data.source,
         "filtered": sum(reading.filtered for reading in readings.values()), "counts": counts,
-        "bad": [f"{split}: {row}" for split, row in islice(bad, SHOWN_BAD)], "bad_rows": sum(gone),
+        "bad": [f"{split}: {_shown(row, recipe)}" for split, row in islice(bad, SHOWN_BAD)], "bad_rows": sum(gone),
         "repairs": mended_by_stage(repairs),
         "labels": {split: label_counts(sides[split]) for split in SPLITS}, "labels_read": label_counts(splits.train),
         "think": {"rows": thinks, "share": round(thinks / max(len(sides["train"]), 1), 6)},
@@ -428,6 +398,11 @@ def _report(
         },
         "warnings": warnings,
     }  # fmt: skip
+
+
+def _shown(bad: BadRow, recipe: Recipe) -> str:
+    """A bad row as the report names it: without personal data where the recipe masks it."""
+    return masked(str(bad))[0] if recipe.clean.personal_data else str(bad)
 
 
 def label_counts(rows: Iterable[Row]) -> dict[str, int]:
@@ -442,11 +417,6 @@ def lengths(characters: Iterable[int]) -> dict[str, int]:
         return {}
     rank = {share: int(ranked[max(-(-share * len(ranked) // 100) - 1, 0)]) for share in (50, 95)}
     return {"p50": rank[50], "p95": rank[95], "max": int(ranked[-1])}
-
-
-def _listed(counts: dict[str, int]) -> str:
-    most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{name} ({count})" for name, count in most[:10]) + (", ..." if len(most) > 10 else "")
 
 
 def _rows(count: int) -> str:

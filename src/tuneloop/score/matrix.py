@@ -23,9 +23,10 @@ from tuneloop.model.safety import ARCHITECTURES
 from tuneloop.model.saved import load_base, load_tuned
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row, Split
+from tuneloop.rows.classes import unknown_labels
 from tuneloop.rows.clean import normalised
 from tuneloop.rows.held_out import training_names, with_labels
-from tuneloop.rows.prepare import Prepared, load_prepared, unknown_labels
+from tuneloop.rows.prepare import Prepared, load_prepared
 from tuneloop.rows.read import read_rows
 from tuneloop.runs import RunFolder
 from tuneloop.score.contenders import (
