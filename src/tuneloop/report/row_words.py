@@ -136,6 +136,8 @@ ENGLISH = {
     # Waiting
     "doubt_near_duplicates": "Contradicting labels",
     "doubt_near_duplicates_about": "Nearly the same text stands under another label.",
+    "doubt_lost_signs": "Characters lost",
+    "doubt_lost_signs_about": "A wrong encoding took characters that cannot be brought back; � stands for one.",
     "doubt_unclosed_think": "Reasoning without an end",
     "doubt_unclosed_think_about": "An answer opens <think> and never closes it: is there an answer in it?",
     "doubt_repair_labels": "Label like a slip",
@@ -273,6 +275,8 @@ CHINESE = {
     "repair_personal_data_about": "按规则找出；被遮盖的内容只显示前两个字符。",
     "doubt_near_duplicates": "标签矛盾",
     "doubt_near_duplicates_about": "几乎相同的文本带有另一个标签。",
+    "doubt_lost_signs": "字符已丢失",
+    "doubt_lost_signs_about": "编码错误使一部分字符无法恢复，例如 � 和“锟斤拷”。",
     "doubt_unclosed_think": "没有结束的思考",
     "doubt_unclosed_think_about": "回答打开了 <think> 却没有关闭：其中有答案吗？",
     "doubt_repair_labels": "标签疑似笔误",

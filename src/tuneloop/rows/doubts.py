@@ -1,6 +1,6 @@
 """What a person should look at: the stages that doubt rows, in order.
 
-cleaned rows --contradictions--unclosed reasoning--slips in labels--> doubts; a row may have several
+cleaned rows --contradictions--lost signs--unclosed reasoning--slips in labels--> doubts; a row may have several
              --outliers--label errors--lengths--language-->           where the recipe asks for them
 """
 
@@ -13,6 +13,7 @@ from tuneloop.records import Doubt, Row
 from tuneloop.rows.contradictions import doubts_of_conflicts
 from tuneloop.rows.labels import slip_doubts
 from tuneloop.rows.near_duplicates import LabelConflict
+from tuneloop.rows.repair_encoding import lost_doubts
 from tuneloop.rows.repair_think import unclosed_doubts
 from tuneloop.rows.room import MEMORY, Room
 from tuneloop.rows.stage import quiet
@@ -35,6 +36,8 @@ def doubts_of(
         room: Keeps what a long stage found.
     """
     found = doubts_of_conflicts(rows, conflicts)
+    if clean.repair_encoding:
+        found += lost_doubts(rows)
     if clean.repair_think:
         found += unclosed_doubts(rows)
     if clean.repair_labels:

@@ -39,7 +39,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +48,7 @@ from tuneloop.errors import RecipeError
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.bulk import fit_bulk, linear_scores
 from tuneloop.rows.clean import normalised
+from tuneloop.rows.mojibake import pairs_of_words
 from tuneloop.rows.ngrams import BUCKETS, CodePoints, Codes, Counts, Floats, Ints, codes_of, count_ngrams
 from tuneloop.rows.script import SCRIPTS, kind_of_sign, script_of
 from tuneloop.rows.texts import blocks_of, in_order
@@ -319,13 +319,8 @@ def _kinds() -> CodePoints:
 @functools.lru_cache(maxsize=1)
 def dictionary_pairs() -> Floats:
     """1 for the bucket of every pair of characters that stands in a word of jieba's dictionary, else 0."""
-    import jieba
-
-    with open(Path(jieba.__file__).with_name("dict.txt"), encoding="utf-8") as file:
-        words = [line.split(" ", 1)[0] for line in file]
-    pairs = sorted({word[place : place + 2] for word in words for place in range(len(word) - 1)})
     table = np.zeros(BUCKETS)
-    table[count_ngrams(codes_of([pair for pair in pairs if not pair.isascii()]), (2,)).bucket] = 1.0
+    table[count_ngrams(codes_of(sorted(pairs_of_words())), (2,)).bucket] = 1.0
     return table
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tuneloop.records import Repair, Row
+from tuneloop.records import Doubt, Repair, Row
+from tuneloop.rows.mojibake import LOST, is_lost, may_be_gbk, reread
 from tuneloop.rows.stage import Item, Known, mend_texts
 
 STAGE = "repair_encoding"
+LOST_SIGNS = "lost_signs"
+"""The stage of the doubts."""
 
 _SUSPECT = re.compile(
     r"[^\t\n\r\x20-\x7e\u2010-\u2027\u2030-\u205e\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
@@ -38,11 +41,30 @@ def mended_text(text: str) -> str:
     Only what is broken changes: curly quotes, ligatures, full-width signs, line ends, HTML entities and the Unicode
     form stay as they are.
     """
+    found = reread(text)  # before ftfy, which takes GBK for UTF-8 here and there, and nothing brings that back
+    if found != text and LOST in found:
+        return text
+    text = found
     if not _SUSPECT.search(text):
         return text
     import ftfy
 
     return ftfy.fix_text(
         text, unescape_html=False, fix_latin_ligatures=False, fix_character_width=False, uncurl_quotes=False,
-        fix_line_breaks=False, normalization=None,
+        fix_line_breaks=False, normalization=None, fix_encoding=not may_be_gbk(text),
     )  # fmt: skip
+
+
+def lost_doubts(rows: Sequence[Row]) -> list[Doubt]:
+    """Rows of which a wrong encoding took signs that nothing brings back. The score is 0.
+
+    Args:
+        rows: Any rows, their encoding mended.
+    """
+    found = []
+    for row in rows:
+        texts = (row.text, *(turn.content for turn in row.messages), row.chosen or "", row.rejected or "")
+        if any(map(is_lost, texts)):
+            reason = "a wrong encoding took signs that cannot be brought back: write what stood there, or drop the row"
+            found.append(Doubt(row.id, row.source, LOST_SIGNS, reason, 0.0))
+    return found
