@@ -39,13 +39,27 @@ def test_one_label_in_many_spellings(label: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "label",
+    [
+        "退款 申请", "退款\u3000申请", "退款申请\u200b", "\ufeff退款申请", "退\u200d款申请",
+        "「退款申请」", "“退款申请”", "'退款申请'",
+        "退款_申请", "退款-申请", "退款申请。", "『退款 申请』。",
+    ],
+)  # fmt: skip
+def test_one_chinese_label_in_many_spellings(label: str) -> None:
+    assert spellings({"退款申请": 30, label: 1}, {}) == {label: "退款申请"}
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
         ("1", "-1"), ("A", "A+"), ("A-", "A"), ("C", "C++"), ("C", "C#"), ("1.0", "10"), ("re-sign", "resign"),
         ("a/b", "ab"),
         ("refund", "refunds"), ("refund", "refnud"), ("心血管科", "血管科"), ("yes", "yes?"), ("2", "²"), ("(a)", "a"),
         ("+", "-"),
-        ("a&b", "ab"), ("...", "!"), ("v1.2", "v12"), ("order", "order_late"),
+        ("a&b", "ab"),
+        ("「", "」"), ('"a" or "b"', 'a" or "b'), ("退款（部分）", "退款"), ("5G 套餐", "G套餐"),
+        ("...", "!"), ("v1.2", "v12"), ("order", "order_late"),
     ],
 )  # fmt: skip
 def test_what_says_something_else_is_another_label(one: str, other: str) -> None:
@@ -128,12 +142,21 @@ def test_a_slip_of_a_frequent_label_is_doubted(slip: str) -> None:
     assert repr(slip) in doubt.reason and "'refund' (20 rows)" in doubt.reason
 
 
+@pytest.mark.parametrize("slip", ["退款申情", "退歀申请", "退款 申情"])
+def test_a_chinese_label_with_one_wrong_character_is_doubted(slip: str) -> None:
+    assert typing_slips({"退款申请": 20, "物流查询": 30, slip: 2}) == {slip: "退款申请"}
+
+
 @pytest.mark.parametrize(
     ("label", "count", "other", "others"),
     [
         ("refnud", 1, "refund", 9), ("refnud", 3, "refund", 900), ("refnud", 2, "refund", 19),  # not rare enough
         ("card", 1, "cart", 90), ("type2", 1, "type1", 90), ("消化外科室", 1, "消化内科室", 90),
         ("12345", 1, "12335", 90),
+        ("账号登陆", 1, "账号登录", 90), ("退歀", 1, "退款", 90),
+        ("退款申请中", 1, "退款申请", 90),
+        ("退歀申情", 1, "退款申请", 90), ("退款申情", 2, "退款申请", 19),
+        ("退款申A", 1, "退款申请", 90), ("一年级", 1, "二年级", 90),
         ("order_lost", 1, "order_late", 90), ("refund", 1, "REFUND", 90),
     ],
 )  # fmt: skip

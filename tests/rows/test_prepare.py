@@ -145,6 +145,13 @@ def test_a_few_unknown_labels_warn_and_most_are_refused(tmp_path: Path, write: W
         prepare_rows(recipe(**data), tmp_path)
 
 
+def test_a_class_with_one_training_row_is_named(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    train = write("a.jsonl", *rows(20), {"text": "alone", "label": "c"})
+    data = {"train": train, "validation": write("v.jsonl", *rows(4, 90)), "test": write("t.jsonl", *rows(4, 50))}
+    said = prepare_rows(recipe(**data), tmp_path).report["warnings"]
+    assert said == ["1 of 3 classes have one training row, too few to learn from; slips? 'c'"]
+
+
 @pytest.mark.parametrize("side", ["validation", "test"])
 def test_an_empty_side_is_refused(tmp_path: Path, write: Write, recipe: Recipes, side: str) -> None:
     shares = {"validation": 0.4, "test": 0.4} | {side: 0.0001}

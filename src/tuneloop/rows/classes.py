@@ -1,4 +1,4 @@
-"""Whether the sides' labels make a task: two classes or more, and held-out labels that training knows."""
+"""Whether the sides' labels make a task: two classes or more, enough rows of each, held-out labels that are known."""
 
 from __future__ import annotations
 
@@ -47,6 +47,20 @@ def unknown_labels(sides: dict[Split, Sequence[Row]], labels: list[str]) -> list
                 f"and count as wrong: {listed(unknown)}"
             )
     return warnings
+
+
+def thin_classes(train: Sequence[Row]) -> list[str]:
+    """A warning that names the classes with one training row; [] where there are none.
+
+    Args:
+        train: The training rows.
+    """
+    counts = Counter(label for row in train for label in row.labels)
+    thin = sorted(label for label, count in counts.items() if count == 1)
+    if not thin:
+        return []
+    named = ", ".join(map(repr, thin[:10])) + (", ..." if len(thin) > 10 else "")
+    return [f"{len(thin)} of {len(counts)} classes have one training row, too few to learn from; slips? {named}"]
 
 
 def listed(counts: Mapping[str, int]) -> str:

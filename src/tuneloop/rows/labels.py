@@ -2,12 +2,15 @@
 
     Refund_Status (2 rows), refund status (1), refund_status (300)   ->  refund_status       repaired, recorded
     refnud_status (1 row)                                            ->  a person decides, refund_status is suggested
+    退款 申请 (1), 「退款申请」 (1), 退款申请 (300)                      ->  退款申请            repaired, recorded
+    退款申情 (1)                                                     ->  a person decides, 退款申请 is suggested
 
 Two labels are one *spelling* apart where they differ in case, white space, full-width signs, hyphens and underscores
-between words, HTML entities, or signs at the end. The rarer spelling becomes the most frequent one only where it is
-rare beside it, in training and among the held-out rows: labels that are both frequent are two labels, whatever they
-look like (AA and Aa are two ratings). Spellings are learnt from training rows alone; held-out rows are read by them,
-since a label is a name, and one that no training row has could only count as wrong (held_out.py).
+between words, HTML entities, signs that nobody sees, quotes around them, or signs at the end; in Chinese, blanks or
+none. The rarer spelling becomes the most frequent one only where it is rare beside it, in training and among the
+held-out rows: labels that are both frequent are two labels, whatever they look like (AA and Aa are two ratings).
+Spellings are learnt from training rows alone; held-out rows are read by them, since a label is a name, and one that no
+training row has could only count as wrong (held_out.py).
 
 Never touched: signs at the front (-1 is not 1), signs inside words, the word itself.
 """
@@ -23,16 +26,22 @@ from dataclasses import dataclass
 
 from tuneloop.records import Doubt, Repair, Row
 from tuneloop.rows.layout import WIDE
+from tuneloop.rows.mojibake import in_a_word
 from tuneloop.rows.room import MEMORY, Room
 from tuneloop.shelf import Store
 
 STAGE = "repair_labels"
 FEW, SHARE = 2, 0.2
 """A spelling is rare beside another where it has at most so many rows, or at most this share of the other's rows."""
-LEAST_LETTERS = 5
+LEAST_LETTERS, LEAST_HAN = 5, 3
 """Of a label that may be a slip of another: shorter ones are too often one letter apart by right."""
 SLIP_SHARE = 0.1
 """A label is a slip of another one only where it has at most this share of its rows."""
+
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_QUOTED = re.compile(r"「([^」]+)」|『([^』]+)』|“([^”]+)”|‘([^’]+)’|\"([^\"]+)\"|'([^']+)'")
+_BETWEEN = r"[\s_‐‑–—-]+"
+_HAN = r"[\u3400-\u9fff]"
 
 Label = str | tuple[str, ...]
 
@@ -70,8 +79,11 @@ def respelt(rows: Sequence[Row], held_out: Mapping[str, int], room: Room = MEMOR
 
 def spelling(label: str) -> str:
     """What all spellings of a label have in common; the label itself where nothing else is left of it."""
-    text = html.unescape(label).translate(WIDE).strip().rstrip(" .,;:!。，、；：！").casefold()
-    return re.sub(r"(?<=\w)[\s_‐‑–—-]+(?=\w)", " ", text) or label
+    text = _UNSEEN.sub("", html.unescape(label).translate(WIDE)).strip().rstrip(" .,;:!。，、；：！").casefold()
+    if quoted := _QUOTED.fullmatch(text):
+        text = quoted[quoted.lastindex or 0].strip()
+    text = re.sub(rf"(?<={_HAN}){_BETWEEN}(?={_HAN})", "", text)  # Chinese has no blanks between words
+    return re.sub(rf"(?<=\w){_BETWEEN}(?=\w)", " ", text) or label
 
 
 def spellings(counts: Mapping[str, int], held_out: Mapping[str, int]) -> dict[str, str]:
@@ -140,8 +152,7 @@ def shown(label: Label | None) -> str:
 def slip_doubts(rows: Sequence[Row]) -> list[Doubt]:
     """Rows whose label is rare and one letter away from a frequent one, which is suggested.
 
-    The score is the label's rows by the suggested one's. Labels with other digits, without Latin letters, or of fewer
-    than LEAST_LETTERS signs are never doubted.
+    The score is the label's rows by the suggested one's. Labels with other digits are never doubted.
 
     Args:
         rows: All rows of the set, spellings mended.
@@ -172,16 +183,30 @@ def typing_slips(counts: Mapping[str, int]) -> dict[str, str]:
     found: dict[str, str] = {}
     for label, count in counts.items():
         word = spelling(label)
-        if len(word) < LEAST_LETTERS or not re.search(r"[a-z]", word):
-            continue
         near = {other for shorter in _shorter(word) for other in places[shorter] if other != label}
         likely = [
             other for other in near
-            if count <= min(FEW, SLIP_SHARE * counts[other]) and one_letter_away(word, spelling(other))
+            if count <= min(FEW, SLIP_SHARE * counts[other]) and is_slip(word, spelling(other))
         ]  # fmt: skip
         if likely:
             found[label] = min(likely, key=lambda other: (-counts[other], other))
     return found
+
+
+def is_slip(word: str, other: str) -> bool:
+    """Whether a word may be the other one, written wrongly.
+
+    A Latin word of LEAST_LETTERS is, one letter away. A Chinese one of LEAST_HAN is with one wrong character, where no
+    word of the dictionary has this character beside a neighbour and one has the right character so: 消化外科 is no
+    slip of 消化内科.
+    """
+    if re.search(r"[a-z]", word):
+        return len(word) >= LEAST_LETTERS and one_letter_away(word, other)
+    places = [place for place, (one, two) in enumerate(zip(word, other, strict=False)) if one != two]
+    if len(word) != len(other) or len(places) != 1 or len(re.findall(_HAN, word)) < LEAST_HAN:
+        return False
+    (place,) = places
+    return in_a_word(other, place) and re.match(_HAN, word[place]) is not None and not in_a_word(word, place)
 
 
 def _shorter(word: str) -> set[str]:

@@ -96,6 +96,11 @@ def share_of_words(text: str) -> float:
     return sum(pair[0] != pair[1] and pair in _known_pairs() for pair in pairs) / max(1, len(pairs))
 
 
+def in_a_word(text: str, place: int) -> bool:
+    """Whether a word of jieba's dictionary has the character at `place` beside the one before or behind it."""
+    return any(text[start : start + 2] in _known_pairs() for start in (place - 1, place) if start >= 0)
+
+
 def pairs_of_words() -> set[str]:
     """Every two neighbouring characters of every word of jieba's dictionary that are not both ASCII."""
     import jieba

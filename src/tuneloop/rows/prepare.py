@@ -22,7 +22,7 @@ from tuneloop.records import BadRow, Doubt, Dropped, Repair, Row, Split
 from tuneloop.review.apply import Reviewed, apply_decisions
 from tuneloop.review.log import Decision, in_force
 from tuneloop.review.store import held, write_queue
-from tuneloop.rows.classes import listed, refuse_one_class, unknown_labels
+from tuneloop.rows.classes import listed, refuse_one_class, thin_classes, unknown_labels
 from tuneloop.rows.clean import clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
@@ -175,7 +175,7 @@ def prepare_rows(
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in row.labels})
         refuse_one_class(labels, train)
-        warnings += unknown_labels(sides, labels)
+        warnings += thin_classes(train) + unknown_labels(sides, labels)
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
     report["doubts"] = dict(Counter(doubt.stage for doubt in cleaned.doubts).most_common())
     report |= {"waiting": waiting_by_stage(waiting, cleaned.doubts), "review": dict(reviewed.deeds), **cleaned.figures}
