@@ -86,6 +86,17 @@ def test_the_format_is_said_with_the_columns(write: Write, read: Read) -> None:
                 {"type": "reasoning", "value": "hm"}, {"type": "text", "text": "a"}]}]},
             [USER, ("assistant", "<think>\nhm\n</think>\n\na")],
         ),
+        *(
+            (
+                {"messages": [TURNS[0], {"role": "assistant", "reasoning_content": "hm\n", "content": content}]},
+                [USER, ("assistant", "<think>\nhm\n</think>\n\n" + answer)],
+            )
+            for content, answer in [
+                ("<think>\nhm\n</think>\na", "a"), ("<think>hm</think>a", "a"), ("hm</think>\n\na", "a"),
+                ("<think>\n\n</think>\n\na", "a"), ("<think>so</think>a", "<think>so</think>a"),
+                ("a</think>", "a</think>"),
+            ]
+        ),
     ],
 )  # fmt: skip
 def test_other_spellings(write: Write, read: Read, record: dict[str, Any], turns: list[tuple[str, str]]) -> None:
@@ -98,6 +109,9 @@ def test_other_spellings(write: Write, read: Read, record: dict[str, Any], turns
     [
         ("classification", {"text": "", "label": "x"}, "text", "empty"),
         ("classification", {"text": " \n", "label": "x"}, "text", "blank"),
+        ("classification", {"text": "\u200b\ufeff ", "label": "x"}, "text", "blank"),
+        ("classification", {"text": "q", "label": "\u200b"}, "label", "blank"),
+        ("generation", {"messages": [TURNS[0], {"role": "assistant", "content": "\u200b"}]}, "messages", "blank"),
         ("classification", {"text": 5, "label": "x"}, "text", "(int)"),
         ("classification", {"label": "x"}, "text", "no such column"),
         ("classification", {"text": "q", "label": None}, "label", "null"),

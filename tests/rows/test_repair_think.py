@@ -13,7 +13,7 @@ from tests.rows.conftest import CleanThese, Write
 from tuneloop.recipe import Recipe
 from tuneloop.records import Message, Row
 from tuneloop.rows.prepare import prepare_rows
-from tuneloop.rows.repair_think import UNCLOSED, is_unclosed, mended_answer, unclosed_doubts
+from tuneloop.rows.repair_think import UNCLOSED, is_unanswered, is_unclosed, mended_answer, unclosed_doubts
 
 FIRST = {"prompt": "p", "completion": "a"}
 MENDED = {
@@ -73,6 +73,17 @@ def test_reasoning_that_never_closes_waits_for_a_person(cleaned: CleanThese, tex
     assert "never closes" in doubt.reason
 
 
+@pytest.mark.parametrize(
+    "text", ["<think>想</think>", "<think>\nwhy\n</think>\n\n", "<think>why</think>\u200b", "</think>"]
+)
+def test_reasoning_without_an_answer_waits_for_a_person(cleaned: CleanThese, text: str) -> None:
+    found = cleaned({"prompt": "q", "completion": text}, task="generation", first=FIRST)
+    assert found.kept[1].answer == text and found.repairs == []
+    doubts = unclosed_doubts(found.kept)
+    assert [(doubt.row, doubt.stage) for doubt in doubts] == [(found.kept[1].id, UNCLOSED)] * (text != "</think>")
+    assert all("nothing stands behind" in doubt.reason for doubt in doubts)
+
+
 def test_questions_are_never_touched(cleaned: CleanThese) -> None:
     found = cleaned({"prompt": "<think><think>x\n</think>\n", "completion": "b"}, task="generation", first=FIRST)
     assert found.repairs == [] and unclosed_doubts(found.kept) == []
@@ -106,6 +117,7 @@ def test_no_real_trace_is_touched_and_every_cut_one_waits(shared_data: Path) -> 
     lines = (shared_data / "r1_traces" / "traces.jsonl").read_text(encoding="utf-8").split("\n")
     answers = [json.loads(line)["response"] for line in lines if line]
     assert [text for text in answers if mended_answer(text) != text] == []
+    assert not any(map(is_unanswered, answers))
     assert sum(map(is_unclosed, answers)) == 226 and sum("</think>" in text for text in answers) == 284
 
 

@@ -28,6 +28,7 @@ from tuneloop.records import Doubt, Repair, Row
 from tuneloop.rows.layout import WIDE
 from tuneloop.rows.mojibake import in_a_word
 from tuneloop.rows.room import MEMORY, Room
+from tuneloop.rows.values import UNSEEN
 from tuneloop.shelf import Store
 
 STAGE = "repair_labels"
@@ -38,7 +39,7 @@ LEAST_LETTERS, LEAST_HAN = 5, 3
 SLIP_SHARE = 0.1
 """A label is a slip of another one only where it has at most this share of its rows."""
 
-_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 _QUOTED = re.compile(r"「([^」]+)」|『([^』]+)』|“([^”]+)”|‘([^’]+)’|\"([^\"]+)\"|'([^']+)'")
 _BETWEEN = r"[\s_‐‑–—-]+"
 _HAN = r"[\u3400-\u9fff]"

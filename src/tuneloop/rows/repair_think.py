@@ -3,6 +3,7 @@
     <think><think>why</think>a   -> <think>why</think>a       why</think>a          -> <think>\\nwhy</think>a
     <think>why</ think>a         -> <think>why</think>a       <think>why<think>a    -> <think>why</think>a
     <think>why                   -> a person decides (unclosed): where the answer begins, if there is one, nobody knows
+    <think>why</think>           -> a person decides: there is no answer
 
 A heading such as "Final answer" is no sign of where reasoning ends: R1 works its answer out again before it. In 284
 whole traces, their </think> taken out, the last such heading stood where the answer began in 1 of 53.
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 
 from tuneloop.records import Doubt, Repair, Row
 from tuneloop.rows.stage import Item, Known, mend_texts
+from tuneloop.rows.values import BLANK
 
 STAGE = "repair_think"
 UNCLOSED = "unclosed_think"
@@ -55,6 +57,12 @@ def is_unclosed(text: str) -> bool:
     return CLOSE not in text and (text.lstrip().startswith(OPEN) or _ON_ITS_LINE.search(text) is not None)
 
 
+def is_unanswered(text: str) -> bool:
+    """Whether an answer is whole reasoning with nothing behind it."""
+    _, close, answer = text.rpartition(CLOSE)
+    return bool(close) and text.lstrip().startswith(OPEN) and BLANK.fullmatch(answer) is not None
+
+
 def _closed(text: str) -> str:
     """Unclosed reasoning, closed where a closing tag is misspelt, or opened a second time instead; else as it is."""
     misspelt = list(_MISSPELT.finditer(text))
@@ -67,7 +75,7 @@ def _closed(text: str) -> str:
 
 
 def unclosed_doubts(rows: Sequence[Row]) -> list[Doubt]:
-    """Rows with reasoning that is never closed: what would be learnt is to reason and never to answer. The score is 0.
+    """Rows with reasoning and no answer: what would be learnt is to reason and never to answer. The score is 0.
 
     Args:
         rows: Any rows, their tags mended.
@@ -79,4 +87,6 @@ def unclosed_doubts(rows: Sequence[Row]) -> list[Doubt]:
         if any(map(is_unclosed, answers)):
             reason = "an answer opens <think> and never closes it: it seems cut off, and has no answer"
             found.append(Doubt(row.id, row.source, UNCLOSED, reason, 0.0))
+        elif any(map(is_unanswered, answers)):
+            found.append(Doubt(row.id, row.source, UNCLOSED, "nothing stands behind the reasoning of an answer", 0.0))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,12 @@ ROLES: dict[str, Role] = {
     "模型": "assistant", "机器人": "assistant", "客服": "assistant", "工具": "tool",
 }  # fmt: skip
 """Spellings of a role; case and white space around them do not count."""
+
+
+UNSEEN = "\u00ad\u200b-\u200f\u2060\ufeff"
+"""Signs that nobody sees and that are no white space, as a class of a pattern has them."""
+BLANK = re.compile(rf"[\s{UNSEEN}]*")
+"""A text in which nobody sees anything."""
 
 
 class Fault(Exception):
@@ -63,7 +70,7 @@ def as_text(value: Any, name: str, *, blank: bool = False) -> str:
     if not isinstance(value, str):
         got = "null" if value is None else f"{shorten(repr(value))} ({type(value).__name__})"
         raise Fault(name, got, "text that is not empty", "Write it as text")
-    if not blank and not value.strip():
+    if not blank and BLANK.fullmatch(value):
         raise Fault(name, "blank" if value else "empty", "text that is not empty", "Fill it in or remove the row")
     try:
         value.encode()
@@ -140,8 +147,16 @@ def as_message(turn: Any, name: str) -> Message:
     thought, answer = _parts(content, name)
     thought = thought or turn.get("reasoning_content") or turn.get("reasoning") or ""
     if thought:
-        answer = f"<think>\n{as_text(thought, name).strip()}\n</think>\n\n{answer}"
+        thought = as_text(thought, name).strip()
+        answer = f"<think>\n{thought}\n</think>\n\n{_without(answer, thought)}"
     return Message(known, as_text(answer, name))
+
+
+def _without(answer: str, thought: str) -> str:
+    """An answer without its own block of reasoning, where that says nothing, or the same."""
+    block, close, rest = answer.partition("</think>")
+    told = block.strip().removeprefix("<think>").strip()
+    return rest.lstrip() if close and told in ("", thought) else answer
 
 
 def _parts(content: Any, name: str) -> tuple[str, str]:
