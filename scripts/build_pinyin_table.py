@@ -1,6 +1,7 @@
 """Make src/tuneloop/augment/tables/pinyin.txt: `python scripts/build_pinyin_table.py PYPINYIN`, a folder or the wheel.
 
 One line a syllable (without its tone): the common characters that are read so first of all, the most frequent first.
+Only those of the first level of GB 2312, the 3,755 of everyday writing: jieba counts traditional and rare ones too.
 Readings are pypinyin's (pinyin_dict.json, MIT; PYPINYIN-LICENSE.txt), frequencies those of jieba's dictionary.
 """
 
@@ -17,8 +18,15 @@ from tuneloop.augment.words import jieba_tokenizer
 from tuneloop.disk import write_text
 
 TABLE = Path(__file__).parents[1] / "src" / "tuneloop" / "augment" / "tables" / "pinyin.txt"
+OPPOSITES = frozenset("卖")
+"""Characters of the reading of their opposite (买), of which a slip would make it."""
 COMMON = 3000
 """Characters, the most frequent ones; the others are no likely slip of an input method."""
+
+
+def everyday(sign: str) -> bool:
+    """Whether a character is of the first level of GB 2312."""
+    return b"\xb0\xa1" <= sign.encode("gb2312", "replace") < b"\xd8"
 
 
 def toneless(reading: str) -> str:
@@ -50,7 +58,7 @@ def build(readings: dict[str, str]) -> list[str]:
                 counts[sign] += count
     groups: dict[str, list[str]] = defaultdict(list)
     for sign, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:COMMON]:
-        if sign in readings:
+        if sign in readings and everyday(sign) and sign not in OPPOSITES:
             groups[readings[sign]].append(sign)
     return [f"{syllable}\t{''.join(signs)}" for syllable, signs in sorted(groups.items()) if len(signs) > 1]
 

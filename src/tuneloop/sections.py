@@ -140,7 +140,10 @@ class Noise(Section):
 
 
 class Eda(Section):
-    """Words swapped, left out or put in (Wei & Zou 2019), a fresh draw each epoch; one operation a text."""
+    """Words swapped, left out or put in (Wei & Zou 2019), a fresh draw each epoch; one operation a text.
+
+    In Chinese nothing is swapped, only words that say little are left out, and a synonym goes before its own word.
+    """
 
     swap: Rate = 0.05
     """Share of the words that are swapped in pairs; 0: never."""

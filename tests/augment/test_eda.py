@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tuneloop.augment.draws import generator
 from tuneloop.augment.eda import eda
 from tuneloop.augment.lexicon import Lexicon, shipped
+from tuneloop.augment.synonyms import options
 from tuneloop.augment.words import NEGATIONS, NOTHING, Protected, kept_spans, protect, words
 
 TEXT = "the problem with the film is that the phone of my friend rang two times during it"
@@ -68,6 +69,47 @@ def test_chinese_has_no_blanks(lexicon: Lexicon):
     for epoch in range(30):
         for rates in ({"swap": 0.3}, {"delete": 0.3}, {"insert": 0.3}):
             assert " " not in done(text, lexicon, epoch, **rates)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "客服电话一直打不通", "这个产品的质量真的不好", "从北京到上海的机票多少钱", "请给我转账五百元到他的卡",
+        "我付款3次总共1280.50元没有退", "王小明打电话给张大伟", "这手机好得很", "我觉得不很好用",
+    ],
+)  # fmt: skip
+def test_chinese_keeps_its_order_and_all_that_says_something(lexicon: Lexicon, text: str):
+    light = {"请", "一直"}
+    for epoch in range(200):
+        after = [word for *_, word in words(done(text, lexicon, epoch, swap=0.5, delete=0.5))]
+        assert [word for word in after if word not in light] == [w for *_, w in words(text) if w not in light]
+        longer = done(text, lexicon, epoch, insert=0.3)
+        told = {start: others for (start, _, _), others in options(text, words(text), lexicon, NOTHING)}
+        assert longer == text or any(
+            longer.startswith(text[:start] + other + text[start:start + 2]) for start, others in told.items()
+            for other in others)  # fmt: skip
+
+
+def test_chinese_loses_words_that_say_little(lexicon: Lexicon):
+    seen = {done("请帮我查一下手机的价格", lexicon, epoch, delete=0.2) for epoch in range(100)}
+    assert seen == {"帮我查一下手机的价格", "请帮我查手机的价格", "帮我查手机的价格"}
+
+
+def test_what_a_number_counts_and_what_orders_stay(lexicon: Lexicon):
+    text = "please turn off the big light 3 times before the two cards come from mine"
+    for epoch in range(300):
+        for rates in ({"swap": 0.5}, {"delete": 0.4}):
+            after = done(text, lexicon, epoch, **rates)
+            after = f" {after} "
+            assert " off " in after and "3 times before " in after and " two cards " in after and " from" in after
+        assert "3 times" in done(text, lexicon, epoch, insert=0.2)
+
+
+def test_no_word_crosses_a_comma(lexicon: Lexicon):
+    text = "red card works, blue bill came"
+    for epoch in range(100):
+        first, second = done(text, lexicon, epoch, swap=0.6).split(", ")
+        assert (set(first.split()), set(second.split())) == ({"red", "card", "works"}, {"blue", "bill", "came"})
 
 
 def test_one_operation_a_text_each_as_likely(lexicon: Lexicon):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tuneloop.augment.draws import generator
 from tuneloop.augment.lexicon import Lexicon, shipped
 from tuneloop.augment.noise import keyboard, noise, same_reading
-from tuneloop.augment.words import kept_spans, protect, words
+from tuneloop.augment.words import jieba_tokenizer, kept_spans, protect, words
 from tuneloop.sections import KINDS, Kind
 
 TEXT = "please transfer money from another account before tomorrow morning"
@@ -72,6 +72,32 @@ def test_protected_words_names_and_negations_stay(lexicon: Lexicon):
         )  # fmt: skip
         assert {"never", "Peter", "account", "12345678", "bank@example.org"} <= set(after.split())
         assert after != text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("客服电话一直打不通", "打不通"), ("卡里余额不足无法付款", "不足无法"), ("我收不到验证码", "收不到"),
+        ("电机运行无异响", "无异响"), ("请给我转账五百元", "五百元"), ("提醒我下午三点开会", "三点"),
+        ("请告诉王小明", "王小明"), ("请告诉张大伟", "张大伟"), ("打开酷狗音乐", "酷狗音乐"),
+        ("I can't log in to my account", "can't"), ("the app doesn't open on my phone", "doesn't"),
+        ("we paid for three tickets", "three"),
+    ],
+)  # fmt: skip
+def test_what_makes_the_meaning_stays(lexicon: Lexicon, text: str, kept: str):
+    seen = {noise(text, generator(0, epoch, "r", "n"), rate=1.0, lexicon=lexicon) for epoch in range(200)}
+    assert len(seen) > 1
+    assert all(kept in after for after in seen)
+
+
+def test_a_chinese_slip_is_no_other_word(lexicon: Lexicon):
+    listed = jieba_tokenizer().FREQ
+    for kind in ("pinyin", "shape"):
+        for slip in outcomes("权利", kind, lexicon) | outcomes("全部", kind, lexicon):
+            assert slip in ("权利", "全部") or not listed.get(slip)
+            assert "不" not in slip
+    assert not any("卖" in slip for kind in KINDS for slip in outcomes("购买", kind, lexicon))
+    assert "帐户" in outcomes("账户", "pinyin", lexicon)  # a word of the dictionary, but the same one
 
 
 def test_the_rate_is_kept(lexicon: Lexicon):

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneloop.augment.words import in_case_of, is_name, kept_spans, mostly_chinese, protect, words
+from tuneloop.augment.words import (
+    in_case_of,
+    is_name,
+    is_negation,
+    is_number,
+    kept_spans,
+    mostly_chinese,
+    protect,
+    stays,
+    words,
+)
 
 
 def only(text: str) -> list[str]:
@@ -26,7 +36,7 @@ def test_words_and_their_places():
         "```\ncode here\n```", "{{order number}}", "{name}", "<EMAIL>", "</br>", "[ORDER ID]", "${HOME}", "%s",
         "%(name)s",
         "@support", "#refund", "2024-05-01", "£20.50", "1,000", "A4", "b2b", "24/7", "/etc/passwd", "a_b",
-        "src/main.py",
+        "src/main.py", "《明天会更好》",
     ],
 )  # fmt: skip
 def test_what_is_no_word_is_left_out(kept: str):
@@ -60,11 +70,45 @@ def test_any_text_gives_words_in_order_that_stand_there(text: str):
     [
         ("I met Peter there", "Peter", True), ("Peter is here", "Peter", False), ("Hi. Cards are late", "Cards", False),
         ("my PIN is wrong", "PIN", True), ("MY CARD IS LOST", "CARD", False), ("use my iPhone now", "iPhone", True),
+        ("我叫王小明", "王小明", True), ("去北京的路", "北京", True), ("我的手机", "手机", False),
         ("so am I", "I", False), ("he said: \"Cards\"", "Cards", False), ("all lower", "lower", False),
     ],
 )  # fmt: skip
 def test_names(text: str, word: str, expected: bool):
     assert is_name(text, text.index(word), word) is expected
+
+
+@pytest.mark.parametrize(
+    "word", ["not", "Can't", "doesn’t", "cant", "没有", "不足", "不好", "无异", "不到", "拒绝", "未接"]
+)
+def test_negations(word: str):
+    assert is_negation(word)
+
+
+@pytest.mark.parametrize("word", ["knot", "canted", "非常", "特别", "区别", "无线", "未来", "好"])
+def test_words_that_only_look_like_negations(word: str):
+    assert not is_negation(word)
+
+
+@pytest.mark.parametrize(
+    "word", ["three", "Hundred", "五百元", "三天", "两点", "星期三", "一百八十", "第一", "半", "几个"]
+)
+def test_numbers(word: str):
+    assert is_number(word)
+
+
+@pytest.mark.parametrize("word", ["thread", "一下", "一直", "一定", "统一", "元"])
+def test_words_that_are_no_numbers(word: str):
+    assert not is_number(word)
+
+
+def test_a_word_right_behind_a_name_is_part_of_it():
+    text = "打开网易云音乐听音乐，看腾讯视频"
+    found = words(text)
+    kept = [
+        word for place, (_, _, word) in enumerate(found) if len(word) > 1 and stays(text, found, place, protect([]))
+    ]
+    assert kept == ["音乐", "腾讯", "视频"] and [word for *_, word in found].count("音乐") == 2
 
 
 def test_case_is_kept():

@@ -18,15 +18,16 @@ from tuneloop.augment.cache import Cache
 from tuneloop.augment.draws import rounded, some_of
 from tuneloop.augment.synonyms import edited, takes_an
 from tuneloop.augment.words import (
-    NEGATIONS,
     NOTHING,
     STOP_WORDS,
     Protected,
     Word,
     in_case_of,
     is_chinese,
-    is_name,
+    is_negation,
+    is_number,
     jieba_tokenizer,
+    stays,
     words,
 )
 from tuneloop.disk import sha256_json
@@ -84,12 +85,8 @@ def _hidden(text: str, random: Random, rate: float, guard: Protected) -> list[Wo
     found = words(text)
     usable = [
         place
-        for place, (start, _, word) in enumerate(found)
-        if len(word) > 1
-        and word.lower() not in STOP_WORDS
-        and word.lower() not in NEGATIONS
-        and (word.isalpha() and word not in guard)
-        and not is_name(text, start, word)
+        for place, (_, _, word) in enumerate(found)
+        if len(word) > 1 and word.lower() not in STOP_WORDS and word.isalpha() and not stays(text, found, place, guard)
     ]
     chosen: list[int] = []
     wanted = rounded(random, rate * len(found))
@@ -116,7 +113,7 @@ def _choices(
         low = token.lower()
         if probability < least or not low.isalpha() or len(low) < 2 or is_chinese(low) or low == old.lower():
             continue
-        if low in STOP_WORDS or low in NEGATIONS or low in guard or low.isascii() != old.isascii():
+        if low in STOP_WORDS or is_negation(low) or is_number(low) or low in guard or low.isascii() != old.isascii():
             continue
         if article in (["a"], ["an"]) and takes_an(low) != (article == ["an"]):
             continue
@@ -141,7 +138,7 @@ def _chinese_choices(
         (word, p)
         for word, p in made
         if p >= least ** len(old) and word != old and known.FREQ.get(word) and word not in guard
-        and word not in STOP_WORDS and not any(sign in NEGATIONS for sign in word)
+        and word not in STOP_WORDS and not is_negation(word) and not is_number(word)
     ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@
     shape      a character that looks alike
 
 Inside a word only: its first and last letter stay, as people read by them (Pruthi, Dhingra & Lipton 2019,
-arXiv:1905.11268, section 3).
+arXiv:1905.11268, section 3). A Chinese word has two characters or more, for a slip in a single one leaves nothing to
+read it by, and its slip is no other word of the dictionary.
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from tuneloop.augment.draws import below, one_of, rounded, some_of
 from tuneloop.augment.lexicon import Lexicon
 from tuneloop.augment.synonyms import edited
 from tuneloop.augment.tables import table_lines
-from tuneloop.augment.words import NEGATIONS, NOTHING, STOP_WORDS, Protected, in_case_of, is_chinese, is_name, words
+from tuneloop.augment.words import (
+    NOTHING,
+    STOP_WORDS,
+    Protected,
+    in_case_of,
+    is_chinese,
+    is_negation,
+    is_number,
+    jieba_tokenizer,
+    stays,
+    words,
+)
 from tuneloop.sections import KINDS, Kind
 
 SHORTEST = 4
@@ -72,7 +84,7 @@ def noise(
     """`text` with a slip in about `rate` of its words; itself where none may have one.
 
     Numbers, URLs, code, placeholders, names, negations and `protected` words never have one. No slip makes a negation,
-    a protected word or (but for homophones) another English word.
+    a number, a protected word or (but for homophones) another word.
 
     Args:
         text: English or Chinese, or both.
@@ -86,15 +98,13 @@ def noise(
     count = rounded(random, rate * len(found))
     if count == 0:
         return text
-    usable = [
-        (start, end, word)
-        for start, end, word in found
-        if word.lower() not in NEGATIONS and word not in protected and not is_name(text, start, word)
-    ]
     edits: list[tuple[tuple[int, int], str]] = []
-    for start, end, word in some_of(random, usable, len(usable)):
+    for place in some_of(random, range(len(found)), len(found)):
         if len(edits) == count:
             break
+        start, end, word = found[place]
+        if stays(text, found, place, protected):
+            continue
         slip = _slip(word, random, kinds, lexicon, protected)
         if slip is not None:
             edits.append(((start, end), slip))
@@ -109,8 +119,8 @@ def _slip(
     for kind in some_of(random, [kind for kind in KINDS if kind in kinds], len(kinds)):
         if chinese != (kind in ("pinyin", "shape")):
             continue
-        slip = _MAKERS[kind](word, random)
-        if slip is None or slip == word or slip in protected or slip.lower() in NEGATIONS:
+        slip = _MAKERS[kind](word, random) if not chinese else _character(word, random, kind, lexicon)
+        if slip is None or slip == word or slip in protected or is_negation(slip) or is_number(slip):
             continue
         low = slip.lower()
         if kind in ("keyboard", "ocr") and low.isalpha() and (low in STOP_WORDS or lexicon.known(low)):
@@ -160,23 +170,21 @@ def _homophone(word: str, random: Random) -> str | None:
     return in_case_of(word, one_of(random, others)) if others else None
 
 
-def _character(word: str, random: Random, table: dict[str, tuple[str, ...]]) -> str | None:
-    places = [place for place, sign in enumerate(word) if sign in table]
-    if not places:
+def _character(word: str, random: Random, kind: Kind, lexicon: Lexicon) -> str | None:
+    """A Chinese word with one character replaced; another word only where it means the same (账户, 帐户)."""
+    if len(word) < 2:
         return None
-    place = one_of(random, places)
-    return word[:place] + one_of(random, table[word[place]]) + word[place + 1 :]
-
-
-def _pinyin(word: str, random: Random) -> str | None:
-    return _character(word, random, same_reading())
-
-
-def _shape(word: str, random: Random) -> str | None:
-    return _character(word, random, _groups("shapes.txt"))
+    table = same_reading() if kind == "pinyin" else _groups("shapes.txt")
+    listed = jieba_tokenizer().FREQ
+    for place in some_of(random, range(len(word)), len(word)):
+        for other in some_of(random, table.get(word[place], ()), 10):
+            slip = word[:place] + other + word[place + 1 :]
+            if not listed.get(slip) or slip in lexicon.chinese.get(word, ()):
+                return slip
+    return None
 
 
 _MAKERS: dict[Kind, Callable[[str, Random], str | None]] = {
-    "keyboard": _keyboard, "ocr": _ocr, "homophone": _homophone, "pinyin": _pinyin, "shape": _shape,
+    "keyboard": _keyboard, "ocr": _ocr, "homophone": _homophone,
 }  # fmt: skip
-"""Each kind of slip: (word, generator) -> the word with it, or None."""
+"""Each kind of slip of English: (word, generator) -> the word with it, or None."""
