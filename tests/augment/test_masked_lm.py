@@ -45,6 +45,20 @@ def changed(fill: FillMask, texts: list[str], labels: tuple[str, ...] = (), **op
     return masked_lm(texts, randoms, fill, protected=[protect([*labels, "lost feel today"])] * len(texts), **settings)
 
 
+def test_negations_numbers_and_names_are_never_hidden():
+    seen: set[str] = set()
+
+    def fill(texts: list[str], hidden: list[list[tuple[int, int, str]]]) -> list[list[list[tuple[str, float]]]]:
+        seen.update(word for spans in hidden for *_, word in spans)
+        return [[] for _ in texts]
+
+    for epoch in range(40):
+        masked_lm(
+            ["请告诉王小明卡里余额不足五百元"], [generator(0, epoch, "r", "m")], fill, rate=1.0, least_probability=0.1
+        )
+    assert seen == {"告诉"}
+
+
 def test_a_word_becomes_another_of_its_kind(fill: MaskedModel):
     before = [text for text in sentences() if text.isascii()]
     after = changed(fill, before)

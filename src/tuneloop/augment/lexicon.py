@@ -11,20 +11,23 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuneloop.augment.inflection import Form, Inflections
 from tuneloop.augment.tables import table_lines, word_list
 from tuneloop.augment.tagger import Reading
-from tuneloop.augment.words import NEGATIONS, STOP_WORDS, is_chinese
+from tuneloop.augment.words import NEGATIONS, STOP_WORDS
 from tuneloop.errors import DataError
 
 Key = tuple[str, str]  # (part of speech, plain word)
 _CILIN = re.compile(r"^[A-Z][a-z]\d\d[A-Z]\d\d([=#@])$")
 PARTICLES = word_list("particles")
 """A verb before one of these is half of another verb (look up, set off), and has none of its own synonyms."""
+
+EVERYDAY = 8
+"""How often WordNet must have counted what stands for another word: below it are laggard, naught and coffeehouse."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,13 @@ def _join(found: dict[str, list[str]], group: Iterable[str]) -> None:
         found[word] += [other for other in members if other != word and other not in NEGATIONS]
 
 
+def _pairs(line: str) -> Iterator[tuple[str, list[str]]]:
+    """(word, what may stand for it) of a line "a b", each for the other, or "a b > c d", the first two only."""
+    left, arrow, right = line.partition(" > ")
+    for word in left.split():
+        yield word, right.split() if arrow else [other for other in left.split() if other != word]
+
+
 @functools.cache
 def shipped() -> Lexicon:
     """The tables that come with tuneloop; read once (about 50 ms)."""
@@ -159,6 +169,10 @@ def shipped() -> Lexicon:
             counts[kind, word] = int(rest[0])
             if len(rest) > 1 and word not in STOP_WORDS and word not in NEGATIONS:
                 english[kind, word] = tuple(w for w in rest[1].split() if w not in STOP_WORDS and w not in NEGATIONS)
+    for (part, word), others in list(english.items()):
+        english[part, word] = tuple(other for other in others if counts.get((part, other), 0) >= EVERYDAY)
+        if not english[part, word]:
+            del english[part, word]
     _everyday(english, counts)
     return Lexicon(english, counts, frozenset(pairs), Inflections(exceptions), _chinese())
 
@@ -167,9 +181,9 @@ def _everyday(english: dict[Key, tuple[str, ...]], counts: dict[Key, int]) -> No
     """The project's own English groups in place of WordNet's; a word alone on its line has no synonym."""
     groups: dict[Key, list[str]] = defaultdict(list)
     for line in table_lines("english.txt"):
-        part, *members = line.split()
-        for word in members:
-            groups[part, word] += [other for other in members if other != word]
+        part, _, group = line.partition(" ")
+        for word, others in _pairs(group):
+            groups[part, word] += others
             counts.setdefault((part, word), 1)
     english.update({key: tuple(dict.fromkeys(others)) for key, others in groups.items()})
 
@@ -177,6 +191,7 @@ def _everyday(english: dict[Key, tuple[str, ...]], counts: dict[Key, int]) -> No
 def _chinese() -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
     for line in table_lines("chinese.txt"):
-        _join(found, line.split())
+        for word, others in _pairs(line):
+            found[word] += others
     # A single character has too many senses to be replaced; it may stand for a longer word.
-    return {word: tuple(dict.fromkeys(others)) for word, others in found.items() if is_chinese(word) and len(word) > 1}
+    return {word: tuple(dict.fromkeys(others)) for word, others in found.items() if len(word) > 1}

@@ -10,20 +10,26 @@ from random import Random
 
 from tuneloop.augment.draws import one_of, rounded, some_of
 from tuneloop.augment.lexicon import PARTICLES, Lexicon
+from tuneloop.augment.tables import word_list
 from tuneloop.augment.tagger import reading
 from tuneloop.augment.words import (
-    NEGATIONS,
     NOTHING,
     STOP_WORDS,
     Protected,
     Word,
+    ends_name,
     english,
     in_case_of,
     is_chinese,
     is_name,
+    is_negation,
+    is_number,
     words,
 )
 
+_SUFFIXES = word_list("suffixes")
+_INDIRECT = ("me", "us")
+"""Behind a verb of two objects (find me a film), where its synonym often takes only one."""
 _SOUNDS_VOWEL = ("hour", "honest", "honour", "honor", "heir")
 _SOUNDS_CONSONANT = ("uni", "use", "usa", "usu", "util", "euro", "one", "once", "u-")
 
@@ -79,21 +85,31 @@ def options(
     reads_english: bool | None = None
     for place, (start, end, word) in enumerate(found):
         low = word.lower()
-        if low in STOP_WORDS or low in NEGATIONS:
+        if low in STOP_WORDS or is_negation(word) or is_number(word):
             continue
         others = lexicon.own.get(low, ())
         if is_chinese(word):
-            others = others or lexicon.chinese.get(word, ())
+            if not others and word in lexicon.chinese and _stands_alone(found, place):
+                others = lexicon.chinese[word]
         elif not others and lexicon.entry(low) is not None:
             if reads_english is None:
                 reads_english = english(list(found))
             others = _english_options(text, found, place, lexicon) if reads_english else ()
-        if not others or word in protected or is_name(text, start, word):
-            continue
+        if not others or word in protected or (not is_chinese(word) and is_name(text, start, word)):
+            continue  # a word of a Chinese table is no name, though the dictionary may call it one
         others = tuple(other for other in others if other not in protected)
         if others:
             result.append(((start, end, word), others))
     return result
+
+
+def _stands_alone(found: Sequence[Word], place: int) -> bool:
+    """Whether a Chinese word is no part of a longer one, as in 付款 码, or of a name, and is not negated."""
+    _, end, _ = found[place]
+    if place + 1 < len(found) and found[place + 1][0] == end and found[place + 1][2] in _SUFFIXES:
+        return False
+    start, (_, before, word) = found[place][0], found[place - 1] if place else (0, -1, "")
+    return not (before == start and is_negation(word)) and not ends_name(found, place)
 
 
 def _english_options(text: str, found: Sequence[Word], place: int, lexicon: Lexicon) -> tuple[str, ...]:
@@ -111,7 +127,7 @@ def _english_options(text: str, found: Sequence[Word], place: int, lexicon: Lexi
     how = reading(entry.counts, left, right)
     if how is None or how not in entry.synonyms:
         return ()
-    if how[0] == "v" and right in PARTICLES:
+    if how[0] == "v" and (right in PARTICLES or right in _INDIRECT):
         return ()
     if lexicon.expression(left, low, entry.plain[how], right):
         return ()
