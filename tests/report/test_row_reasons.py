@@ -24,10 +24,12 @@ PLACES = {"Dropped": 2, "Doubt": 3, "dropped_row": 2, "dropped": 0, "tell": 0, "
 SAMPLES = {
     "split": ["test"], "held_out.split(twin)": ["test"], "held_out.split(other)": ["test"], "groups[value]": ["test"],
     "name": ["test"], "told": ["'7' as '7' (7), '7' as '7' (7)"],
-    "named": ["a:1 is labelled '7' and a:2 is labelled '7'"], "READS_MANY": ["7"],
+    "shown": ["'7', '7'"], "named": ["a:1 is labelled '7' and a:2 is labelled '7'"], "READS_MANY": ["7"],
     "theirs": ["latin"], "script": ["cjk"], "other": ["French"], "language": ["English"], "bad.field": ["label"],
     "bad.expected": ["a label"], "bad.got": ["empty", "blank", "null", "an empty list"],
-    "bad[0]": ["a:3, 'label': got null, expected a label. Mend it", "a:4: got 7, expected a CSV row. Mend it"],
+    "_shown(bad[0], recipe)": [
+        "a:3, 'label': got null, expected a label. Mend it", "a:4: got 7, expected a CSV row. Mend it",
+    ],
 }  # fmt: skip
 """What stands in a place of a reason that takes only some words; in all others stands 7."""
 OPAQUE = {"layout.py: fault.expected", "layout.py: rule", "repair_json.py: reason", "stage.py: reason"}

@@ -37,6 +37,10 @@ REASONS: dict[str, str] = {
     "an answer opens <think> and never closes it: it seems cut off, and has no answer": (
         "回答打开了 <think> 却没有关闭：像是被截断，没有答案"
     ),
+    "nothing stands behind the reasoning of an answer": "思考过程之后没有答案",
+    "a wrong encoding took signs that cannot be brought back: write what stood there, or drop the row": (
+        "编码错误使部分字符丢失且无法恢复：请补写原文，或剔除该样本"
+    ),
     "label {label} is unlikely, {other} fits better": "标签 {label} 可疑，{other} 更合适",
     "label {label} ({n} rows) may be a slip of {other} ({m} rows)": (
         "标签 {label}（{n} 条）可能是 {other}（{m} 条）的笔误"
@@ -91,6 +95,12 @@ WARNINGS: dict[str, str] = {
     ),
     "{n} {split} rows hold HTML remains, which are taken out of training rows alone": (
         "{split}中有 {n} 条带有 HTML 残留；只有训练样本会去除它们"
+    ),
+    "{n} {split} rows hold personal data, which is masked in training rows alone": (
+        "{split}中有 {n} 条含个人信息；只有训练样本会遮盖"
+    ),
+    "{n} of {m} classes have one training row, too few to learn from; slips? {shown}": (
+        "{m} 个类别中有 {n} 个只有一条训练样本，不足以学习，可能是笔误：{shown}"
     ),
     "label_errors: the words of these rows say little about their labels (rows that left a row out give {share} of the "
     "labels): about {found} of wrong labels are found, the plainest": (

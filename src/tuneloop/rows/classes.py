@@ -57,10 +57,13 @@ def thin_classes(train: Sequence[Row]) -> list[str]:
     """
     counts = Counter(label for row in train for label in row.labels)
     thin = sorted(label for label, count in counts.items() if count == 1)
-    if not thin:
-        return []
-    named = ", ".join(map(repr, thin[:10])) + (", ..." if len(thin) > 10 else "")
-    return [f"{len(thin)} of {len(counts)} classes have one training row, too few to learn from; slips? {named}"]
+    warnings: list[str] = []
+    if thin:
+        shown = ", ".join(map(repr, thin[:10])) + (", ..." if len(thin) > 10 else "")
+        warnings.append(
+            f"{len(thin)} of {len(counts)} classes have one training row, too few to learn from; slips? {shown}"
+        )
+    return warnings
 
 
 def listed(counts: Mapping[str, int]) -> str:
