@@ -65,7 +65,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = "\n".join(
         f'"{" ".join(chance.choices(WORDS, k=12))} {n}\nsecond line",{chance.choice("abc")}' for n in range(90)
     )
-    (folder / "b.csv").write_text(f"text,label\n{rows}\n", encoding="utf-8")
+    stray = '"a quote that is never closed,a\nanother row,b'
+    (folder / "b.csv").write_text(f"text,label\n{stray}\n{rows}\n{stray}\nthe last one,c\n", encoding="utf-8")
     return folder
 
 

@@ -7,11 +7,9 @@ What cannot be read as it stands becomes a BadRow that keeps the line whole. No 
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -20,6 +18,7 @@ from typing import Any, Literal
 
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow
+from tuneloop.rows.csv_file import csv_records
 from tuneloop.rows.text_file import Span, lines_of, spans_of
 
 JSON_LINE = "one JSON object a line"
@@ -285,78 +284,15 @@ def _broken(name: str, text: str, at: int, error: str) -> DataError:
 
 
 def _csv(part: Part, undecoded: set[int]) -> Iterator[Record | BadRow]:
-    """Records of a CSV file with a header; the delimiter is the one that splits the header into the most columns.
-
-    A record that holds a line of `undecoded` puts its first line among them.
-    """
-    csv.field_size_limit(sys.maxsize)  # Python's default refuses fields above 128 KiB
-    lines = _Taken(line for _, line in _lines(part))
-    head = next(line for line in lines if line.strip())
-    start, name = lines.number, part.name
-    delimiter = max(",;\t", key=lambda sign: len(next(csv.reader([head], delimiter=sign))))
-    lines.again(head)
-    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
-    try:
-        header = [column.strip() or f"column_{place}" for place, column in enumerate(next(reader), 1)]
-    except csv.Error as error:
-        raise DataError(f"The header of {name} is broken", got=str(error), fix="Close its quotes") from None
-    twins = sorted({column for column in header if header.count(column) > 1})
-    if twins:
-        raise DataError(f"{name} has two columns of the same name", got=", ".join(twins), fix="Rename one of them")
-    while True:
-        lines.forget()
-        source = f"{name}:{start + reader.line_num}"
-        before = start + reader.line_num
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raw = "\n".join(lines.taken)
-            fix = 'Double the quotes inside a quoted field ("")'
-            yield BadRow(source, "", f"{shorten(raw)} ({error})", "a CSV row", fix, raw)
-            continue
-        if not fields:
-            continue
-        span, raw = range(before, start + reader.line_num), "\n".join(lines.taken)
-        undecoded.update({span.start} if undecoded.intersection(span) else set())
-        if len(fields) != len(header):
-            got, expected = f"{len(fields)} fields in {shorten(raw)}", f"{len(header)} fields, as in the header"
-            fix = "Put fields that hold the delimiter in quotes"
-            yield BadRow(source, "", got, expected, fix, raw)
+    """A record that holds a line of `undecoded` puts its first line among them."""
+    for found in csv_records(lambda: lines_of(Path(part.path), part.span), part.name):
+        first, source = found.lines.start, f"{part.name}:{found.lines.start}"
+        undecoded.update({first} if undecoded.intersection(found.lines) else ())
+        if found.fault:
+            why, expected, fix = found.fault
+            yield BadRow(source, "", f"{shorten(found.raw)} ({why})", expected, fix, found.raw)
         else:
-            yield Record(source, dict(zip(header, fields, strict=True)), raw)
-
-
-class _Taken:
-    """Lines that are remembered from one row to the next: a CSV row may be several lines long.
-
-    Attributes:
-        number: Lines given so far.
-        taken: Those since `forget`.
-    """
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines, self._next = lines, list[str]()
-        self.number, self.taken = 0, list[str]()
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._next.pop() if self._next else next(self._lines)
-        self.number += 1
-        self.taken.append(line)
-        return line
-
-    def again(self, line: str) -> None:
-        """Give this line once more."""
-        self._next.append(line)
-        self.number -= 1
-
-    def forget(self) -> None:
-        """Start a new row."""
-        self.taken.clear()
+            yield Record(source, found.fields, found.raw)
 
 
 # -- Parquet, and values that JSON does not have ----------------------------------------------------------------
