@@ -19,6 +19,7 @@ from tuneloop.errors import RecipeError, RunError, TuneloopError
 from tuneloop.recipe import Recipe, load_recipe
 from tuneloop.review.store import load_decisions
 from tuneloop.row_station import data_key, data_station, keep_page, load_rows, rows_stand, timed_prepare
+from tuneloop.rows.checks import untrainable
 from tuneloop.rows.funnel import short_funnel
 from tuneloop.rows.locate import expand_variables
 from tuneloop.rows.prepare import Prepared
@@ -210,11 +211,12 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
     if trained is not None and not stands:
         why = _what_changed(folder, recipe, rows=stale, wordings=made is None)
         _guard_model(folder, recipe, why, overwrite=overwrite)
-    if made is None:
+    fault = untrainable(prepared, recipe)
+    if made is None and fault is None:
         check_teacher(folder, recipe, prepared)
     # Before anything is written or paid for: rows that this model cannot learn from are no rows to keep.
     kept = stands and (folder.model / "args.json").exists()
-    ready = None if kept else attach(recipe, source, prepared, home)
+    ready = None if kept or fault else attach(recipe, source, prepared, home)
     with _aside(folder) if trained is not None and not stands else contextlib.nullcontext():
         if stale:
             say("rows: inputs changed, done again" if "data" in folder.stations() else "rows: read, split, cleaned")
@@ -224,6 +226,8 @@ def _rows_and_model(folder: RunFolder, recipe: Recipe, home: Path, *, overwrite:
         else:
             say("rows: unchanged, kept")
             keep_page(folder, recipe, home, decisions)
+        if fault is not None:  # people can look at the rows and decide, now that they are written
+            raise fault
         _say_rows(recipe, prepared)
         if made is None:
             made = make_wordings(folder, recipe, prepared, masked, wanted)

@@ -158,6 +158,20 @@ def test_doctor_refuses_what_run_refuses(written: Path, name: str):
     refused(written, "doctor", REFUSED[name])
 
 
+def test_rows_that_all_wait_are_written_so_that_people_can_decide(written: Path):
+    rows = [row | {"text": f"{row['text']}, write to n{n}@example.com"} for n, row in enumerate(intent_rows(PLACES))]
+    write_jsonl(written / "train.jsonl", rows)
+    on = ["--set", "clean.personal_data=true"]
+    told = tuneloop("train", "recipe.yaml", *on, folder=written).paragraph()
+    assert "No row is left to train on" in told and "tuneloop review" in told
+    (run,) = runs_of(written)
+    assert tuneloop("clean", "recipe.yaml", *on, folder=written).status == 0
+    waiting = tuneloop("review", run, "--stats", folder=written)
+    assert waiting.status == 0 and f"waiting  {len(rows)} of {len(rows)} rows" in waiting.out
+    for verb in ("show", "doctor"):
+        assert "No row is left to train on" in tuneloop(verb, "recipe.yaml", *on, folder=written).paragraph()
+
+
 def test_every_reading_verb_says_what_is_missing(tmp_path: Path):
     for words in (["run", "no.yaml"], ["show", "no.yaml"], ["doctor", "no.yaml"], ["clean", "no.yaml"]):
         assert "There is no recipe no.yaml" in tuneloop(*words, folder=tmp_path).paragraph()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
@@ -13,7 +14,11 @@ from tests.rows.conftest import Write
 from tuneloop.errors import DataError, RunError
 from tuneloop.model.cache import cache_root
 from tuneloop.recipe import Recipe, load_recipe
+from tuneloop.report.row_page import rows_page
+from tuneloop.review.content import content_of
+from tuneloop.review.log import Decision
 from tuneloop.row_station import peek_rows
+from tuneloop.rows.checks import untrainable
 from tuneloop.rows.files import Record
 from tuneloop.rows.prepare import inputs_key, lengths, load_prepared, prepare_rows, save_prepared
 from tuneloop.runs import RunFolder
@@ -161,10 +166,55 @@ def test_an_empty_side_is_refused(tmp_path: Path, write: Write, recipe: Recipes,
         prepare_rows(recipe(train=write("a.jsonl", *rows(30)), **shares), tmp_path)
 
 
-def test_training_rows_as_test_rows_are_refused(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+def test_training_rows_as_test_rows_are_told_with_the_way_out(tmp_path: Path, write: Write, recipe: Recipes) -> None:
     name = write("a.jsonl", *rows(30))
-    with pytest.raises(DataError, match=r"The train side .*leak \(.*these hold the training rows"):
-        prepare_rows(recipe(train=name, validation=0.2, test=name), tmp_path)
+    prepared = prepare_rows(recipe(train=name, validation=0.2, test=name), tmp_path)
+    assert not prepared.train and {item.stage for item in prepared.dropped} == {"leak"}
+    told = prepared.report["warnings"][-1]
+    assert re.search(
+        r"training would refuse these rows: No row is left.*leak \(\d+\).*these hold the training rows", told
+    )
+
+
+def test_a_split_that_takes_every_training_row_is_refused(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    write("v.jsonl", *rows(4, 90))
+    name = write("a.jsonl", *rows(2))
+    with pytest.raises(DataError, match=r"The train side of the split has no row.*validation and data.test smaller"):
+        prepare_rows(recipe(train=name, validation="v.jsonl", test=0.9), tmp_path)
+
+
+def personal(count: int, label: str) -> list[dict[str, Any]]:
+    """Rows that wait where `clean.personal_data` is on."""
+    return [{"text": f"write to {label}{n}@example.com", "label": label} for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([*personal(9, "a"), *personal(9, "b")], "No row is left to train on. Got 18 rows.*waiting for review: 18"),
+        ([*rows(20)[::2], *personal(9, "b")], "one class only. Got 'a' in all 10 rows.*waiting for review: 9"),
+        ([*rows(20), *personal(9, "c")], r"lacks the labels of 5 of the 5 test rows.*c \(5\).*waiting for review: 9"),
+    ],
+)
+def test_rows_that_wait_are_given_to_people_whatever_is_left(
+    tmp_path: Path, write: Write, recipe: Recipes, lines: list[Any], said: str
+) -> None:
+    held_out = [{"text": f"held out {n}", "label": "c"} for n in range(5)] if "lacks" in said else rows(4, 90)
+    write("v.jsonl", *held_out)
+    made = recipe(train=write("a.jsonl", *lines), validation="v.jsonl", test="v.jsonl")
+    made = made.model_copy(update={"clean": Clean(near_duplicates=None, personal_data=True)})
+    prepared = prepare_rows(made, tmp_path)
+    fault = untrainable(prepared, made)
+    assert fault is not None and re.search(said, str(fault).replace("validation", "test"))
+    assert f"tuneloop review {made.name}" in fault.fix
+    assert any(str(fault) in line for line in prepared.report["warnings"])
+    save_prepared(prepared, RunFolder(tmp_path), rows_page(prepared, made))
+    assert untrainable(load_prepared(RunFolder(tmp_path)), made) is not None
+    agreed = [
+        Decision(number, row.id, "keep", "ann", "2026-01-01T00:00:00Z", content_of(row), {})
+        for number, row in enumerate(prepared.clean, 1)
+    ]
+    assert untrainable(prepare_rows(made, tmp_path, agreed), made) is None
 
 
 def test_generation_facts_and_warnings(tmp_path: Path, write: Write, recipe: Recipes) -> None:

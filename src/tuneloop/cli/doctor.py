@@ -78,12 +78,15 @@ def _plan(recipe: Recipe, home: Path, found: dict[str, Any]) -> dict[str, Any]:
     from tuneloop.model.safety import check_folder
     from tuneloop.model.source import resolve
     from tuneloop.row_station import peek_rows
+    from tuneloop.rows.checks import untrainable
     from tuneloop.rows.locate import expand_variables
     from tuneloop.stations import check_fits, encode_rows
     from tuneloop.train.optim import warmup_length
     from tuneloop.train.plan import estimate_memory, micro_batch_tokens, sizes_of, training_flops
 
     prepared = peek_rows(recipe, home)
+    if fault := untrainable(prepared, recipe):
+        raise fault
     source = resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     check_fits(recipe, source)
     examples = encode_rows(recipe, prepared.train, load_tokenizer(source), prepared.labels)

@@ -139,11 +139,14 @@ def show_samples(recipe_path: Path, overrides: list[str] | None, count: int) -> 
     from tuneloop.model.load import load_tokenizer
     from tuneloop.model.source import resolve
     from tuneloop.row_station import peek_rows
+    from tuneloop.rows.checks import untrainable
     from tuneloop.rows.locate import expand_variables
     from tuneloop.stations import encode_rows
 
     recipe, home = load_recipe(recipe_path, overrides), recipe_path.resolve().parent
     prepared = peek_rows(recipe, home)
+    if fault := untrainable(prepared, recipe):
+        raise fault
     tokenizer = load_tokenizer(
         resolve(expand_variables(recipe.model.name_or_path), recipe.model.revision, relative_to=home)
     )

@@ -22,7 +22,14 @@ from tuneloop.records import BadRow, Doubt, Dropped, Repair, Row, Split
 from tuneloop.review.apply import Reviewed, apply_decisions
 from tuneloop.review.log import Decision, in_force
 from tuneloop.review.store import held, write_queue
-from tuneloop.rows.classes import listed, refuse_one_class, thin_classes, unknown_labels
+from tuneloop.rows.checks import (
+    lacking,
+    refuse_empty_split,
+    refuse_one_class,
+    thin_classes,
+    unknown_labels,
+    untrainable,
+)
 from tuneloop.rows.clean import clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
@@ -147,8 +154,8 @@ def prepare_rows(
         embedder: Gives what reads the rows for `clean.relevance`; only called where the recipe asks for that stage.
 
     Raises:
-        DataError: if rows are missing, a side of the split is empty, there is one class only, or most labels of the
-            test or validation rows are unknown to training.
+        DataError: if rows are missing, the split leaves a side empty, there is one class only, or most labels of the
+            test or validation rows are unknown to training. That all rows were dropped or wait is a warning.
     """
     readings = _read(recipe, folder, room)
     splits = split_rows(
@@ -156,6 +163,7 @@ def prepare_rows(
         test=readings.get("test") or _share(recipe.data.test), seed=recipe.seed, group_by=recipe.data.group_by,
         room=room,
     )  # fmt: skip
+    refuse_empty_split(splits, recipe)
     asked = Asked(recipe, folder, decisions, embedder)
     cleaned = _cleaned(asked, readings, splits, room)
     splits = cleaned.splits
@@ -169,20 +177,25 @@ def prepare_rows(
     train, waiting = reviewed.kept, reviewed.waiting
     repairs = _of_those_left(cleaned.repairs, (train, waiting), room)
     sides: dict[Split, Sequence[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
-    _refuse_empty(sides, dropped, waiting, recipe)
     labels: list[str] = []
     warnings = _warnings(sides, splits, dropped, recipe) + cleaned.warnings
     if recipe.task.type == "classification":
         labels = sorted({label for row in train for label in row.labels})
-        refuse_one_class(labels, train)
-        warnings += thin_classes(train) + unknown_labels(sides, labels)
+        warnings += thin_classes(train) + (unknown_labels(sides, labels) if labels else [])
+        # Refused is only what no decision can change: rows that wait or were rejected count here.
+        learnable = sorted(refuse_one_class(cleaned.rows))
+        if learnable and (lacks := lacking(sides, learnable)):
+            raise lacks
     report = _report(recipe, readings, splits, sides, dropped, repairs, warnings, waiting)
     report["doubts"] = dict(Counter(doubt.stage for doubt in cleaned.doubts).most_common())
     report |= {"waiting": waiting_by_stage(waiting, cleaned.doubts), "review": dict(reviewed.deeds), **cleaned.figures}
     cleaned.done()
-    return Prepared(
+    prepared = Prepared(
         train, splits.validation, splits.test, dropped, repairs, labels, report, cleaned.rows, cleaned.doubts
     )
+    if fault := untrainable(prepared, recipe):
+        report["warnings"].append(f"training would refuse these rows: {fault}")
+    return prepared
 
 
 def _read(recipe: Recipe, folder: Path, room: Room) -> dict[Split, Reading]:
@@ -299,26 +312,7 @@ def _share(given: str | float) -> float:
     return given
 
 
-# -- checks ---------------------------------------------------------------------------------------------------
-
-
-def _refuse_empty(
-    sides: dict[Split, Sequence[Row]], dropped: Iterable[Dropped], waiting: Sequence[Row], recipe: Recipe
-) -> None:
-    for split in SPLITS:
-        if sides[split]:
-            continue
-        lost = reasons_of(item for item in dropped if item.split == split)
-        given = _specs(recipe)[split]
-        total = sum(map(len, sides.values()))
-        got = f"{split} = {given}, of {total} rows" + (f"; dropped: {listed(lost)}" if lost else "")
-        got += f"; waiting for review: {len(waiting)}" if waiting and split == "train" else ""
-        fix = f"Make the share data.{split} larger, or name a file of its own"
-        if split == "train":
-            fix = "Make data.validation and data.test smaller, or see the reasons"
-            if lost.get("leak"):
-                fix = "Name other files for validation and test: these hold the training rows"
-        raise DataError(f"The {split} side of the split has no row", got=got, fix=fix)
+# -- warnings -------------------------------------------------------------------------------------------------
 
 
 def _warnings(

@@ -23,7 +23,7 @@ from tuneloop.model.safety import ARCHITECTURES
 from tuneloop.model.saved import load_base, load_tuned
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row, Split
-from tuneloop.rows.classes import unknown_labels
+from tuneloop.rows.checks import lacking, unknown_labels
 from tuneloop.rows.clean import normalised
 from tuneloop.rows.held_out import training_names, with_labels
 from tuneloop.rows.prepare import Prepared, load_prepared
@@ -143,6 +143,8 @@ def _test_rows(recipe: Recipe, prepared: Prepared, data: Path | None) -> TestRow
             warn(told)
     if recipe.task.type == "classification":
         sides: dict[Split, Sequence[Row]] = {"train": prepared.train, "validation": [], "test": rows}
+        if lacks := lacking(sides, prepared.labels):
+            raise lacks
         for warning in unknown_labels(sides, prepared.labels):
             warn(warning)
     asked = {normalised(row.question) for row in prepared.train}
