@@ -9,9 +9,10 @@ import pytest
 from tests.rows.conftest import Read, Write
 
 from tuneloop.errors import DataError, TuneloopError
-from tuneloop.records import Row
+from tuneloop.records import BadRow, Row
+from tuneloop.rows import text_file
 from tuneloop.rows.clean import clean_rows
-from tuneloop.rows.files import DEPTH, JSON_LINE, plain
+from tuneloop.rows.files import DEPTH, JSON_LINE, parts_of, plain, records_of
 from tuneloop.sections import Clean
 
 GOOD = {"text": "good", "label": "a"}
@@ -41,13 +42,16 @@ def test_jsonl_keeps_lines_and_skips_blank_ones(write: Write, read: Read) -> Non
         ("a.csv", "text,label\none,a\n\ntwo,b\n"),
         ("a.csv", "\ufefftext;label\r\none;a\r\n\r\ntwo;b\r\n"),
         ("a.tsv", "text\tlabel\none\ta\n\ntwo\tb"),
+        ("a.csv", "\ufefftext,label\rone,a\r\rtwo,b\r"),
+        ("a.csv", "text,label\rone,a\r\rtwo,b\n"),
+        ("a.jsonl", '{"text": "one", "label": "a"}\r\r{"text": "two", "label": "b"}'),
     ],
 )
 def test_every_shape_of_file_gives_the_same_rows(tmp_path: Path, read: Read, name: str, content: str) -> None:
     (tmp_path / name).write_bytes(content.encode())
     reading = read(name)
     assert [(row.text, row.label) for row in reading.rows] == [("one", "a"), ("two", "b")]
-    lines = content.encode().decode("utf-8-sig").split("\n")
+    lines = content.encode().decode("utf-8-sig").splitlines()
     at = [next(n for n, line in enumerate(lines, 1) if word in line) for word in ("one", "two")]
     assert [row.source for row in reading.rows] == [f"{name}:{n}" for n in at]
     assert not reading.bad
@@ -125,6 +129,25 @@ def test_other_bytes_are_refused_by_name(tmp_path: Path, read: Read, content: by
     (tmp_path / "a.jsonl").write_bytes(content)
     with pytest.raises(DataError, match=said):
         read("a.jsonl")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_in_another_encoding_are_counted_whatever_ends_them(
+    tmp_path: Path, read: Read, end: str, last: bool
+) -> None:
+    text = end.join(["text,label", *[f"发票{number},a" for number in range(20)]]) + (end if last else "")
+    (tmp_path / "a.csv").write_bytes(text.encode("gb18030"))
+    with pytest.raises(DataError, match="20 of 21 lines that do not decode; it may be GB18030"):
+        read("a.csv")
+
+
+def test_a_long_first_line_is_one_line(tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "BLOCK", 16)
+    (tmp_path / "a.txt").write_bytes(b"one long\rfirst line\n\xff\xfe bad\n" + b"more\n" * 30)
+    found = [record for part in parts_of(tmp_path / "a.txt", "a.txt") for record in records_of(part)]
+    assert [item.source for item in found] == [f"a.txt:{number}" for number in range(1, 33)]
+    assert [item.source for item in found if isinstance(item, BadRow)] == ["a.txt:2"]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])

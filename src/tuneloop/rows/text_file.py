@@ -57,22 +57,27 @@ def spans_of(path: Path, name: str) -> list[Span]:
         for block in _blocks(path):
             if not start:
                 _refuse_binary(block[:65536], name)
+            alone = len(block) == path.stat().st_size and block.find(b"\n", 0, -1) < 0
             lost: tuple[int, ...] = ()
             if not is_encoded(block, "utf-8"):
-                lines = enumerate(block.split(b"\n"), line)
+                lines = enumerate(_cut(block) if alone else block.split(b"\n"), line)
                 lost = tuple(number for number, part in lines if not is_encoded(part, "utf-8"))
             spans.append(Span(start, start + len(block), line, lost))
-            start, line = start + len(block), line + block.count(b"\n")
+            start, line = start + len(block), line + block.count(b"\n") + (not block.endswith(b"\n"))
+            line += len(_cut(block)) - 1 if alone else 0
     except OSError as error:
         raise DataError(f"{name} cannot be read", got=str(error), fix="Check the file and its permissions") from None
     undecoded = sum(len(span.undecoded) for span in spans)
-    if undecoded > 0.1 * line:
-        raise _other_encoding(path, name, undecoded, line)
+    if undecoded > 0.1 * (line - 1):
+        raise _other_encoding(path, name, undecoded, line - 1)
     return spans
 
 
 def lines_of(path: Path, span: Span) -> Iterator[str]:
-    """The lines of a span without their ends, `\\n` or `\\r\\n`; bytes that are no UTF-8 as backslash escapes."""
+    """The lines of a span without their ends; bytes that are no UTF-8 as backslash escapes.
+
+    A line ends with `\\n` or `\\r\\n`; in a file that has no `\\n` but at its end, with `\\r`, as on old Macs.
+    """
     with path.open("rb") as file:
         file.seek(span.start)
         at = span.start
@@ -80,10 +85,18 @@ def lines_of(path: Path, span: Span) -> Iterator[str]:
             raw = file.readline()
             if at == 0:
                 at, raw = len(raw), raw.removeprefix(BOM)
+                if at == path.stat().st_size:
+                    yield from (line.decode("utf-8", "backslashreplace") for line in _cut(raw))
+                    return
             else:
                 at += len(raw)
             # not splitlines(): U+2028 and U+0085 may stand inside a JSON string
             yield raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "backslashreplace")
+
+
+def _cut(line: bytes) -> list[bytes]:
+    """The lines of a file that has no `\\n` but at its end."""
+    return line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
 
 
 def is_encoded(data: bytes, encoding: str) -> bool:
