@@ -65,6 +65,36 @@ def test_some_rows_have_other_names(cleaned: CleanThese, record: dict[str, Any],
     ]
 
 
+OPENAI = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "b"}]
+SHAREGPT = [{"from": "human", "value": "p"}, {"from": "gpt", "value": "b"}]
+FIRST = [OPENAI[0], {"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("first", "record"),
+    [
+        ({"messages": FIRST}, {"消息": OPENAI}), ({"messages": FIRST}, {"conversations": SHAREGPT}),
+        ({"conversations": FIRST}, {"对话": OPENAI}),
+        ({"messages": OPENAI[:1], "chosen": "a", "rejected": "c"},
+         {"消息": OPENAI[:1], "chosen": "b", "rejected": "c"}),
+        ({"prompt": OPENAI[:1], "chosen": "a", "rejected": "c"},
+         {"query": OPENAI[:1], "chosen": "b", "rejected": "c"}),
+    ],
+)  # fmt: skip
+def test_some_conversations_have_other_names(
+    cleaned: CleanThese, first: dict[str, Any], record: dict[str, Any]
+) -> None:
+    found = cleaned(record, task="generation", first=first, near_duplicates=None)
+    assert [(row.question, row.answer) for row in found.kept] == [("p", "a"), ("p", "b")]
+    assert [(repair.stage, repair.field) for repair in found.repairs] == [("repair_columns", next(iter(first)))]
+
+
+def test_a_conversation_that_is_null_is_not_taken_from_elsewhere(cleaned: CleanThese) -> None:
+    first, record = {"messages": OPENAI}, {"messages": None, "消息": OPENAI}
+    found = cleaned(record, task="generation", first=first)
+    assert [item.reason.partition(":")[0] for item in found.dropped] == ["messages"] and not found.repairs
+
+
 def test_rows_of_an_array_and_of_broken_lines_are_read_too(write: Write, read: Read, cleaned: CleanThese) -> None:
     assert after(cleaned("{'Sentence': 'b', 'label': 'x'}")) == [("b", "x")]
     first = {"question": "q", "answer": "a"}

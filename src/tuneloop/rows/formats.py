@@ -48,6 +48,12 @@ class Fields:
             raise Fault(self.theirs("label"), "no such column", "a label", "Fill it in or remove the row")
         return as_label(self.get("label"), self.theirs("label"))
 
+    def turns(self, name: str) -> list[Message]:
+        """The turns that must be there."""
+        if not has(self.record, self.theirs(name)):
+            raise Fault(self.theirs(name), "no such column", "a list of turns", "Fill it in or remove the row")
+        return as_messages(self.get(name), self.theirs(name))
+
     def optional(self, name: str) -> str:
         """A text that may be missing, null or blank; then ""."""
         value = self.get(name)
@@ -71,7 +77,7 @@ class Format:
 
 def _turns(name: str) -> Callable[[Fields], list[Message]]:
     def read(fields: Fields) -> list[Message]:
-        messages = as_messages(fields.get(name), fields.theirs(name))
+        messages = fields.turns(name)
         system = fields.optional("system")
         return [Message("system", system), *messages] if system and messages[0].role != "system" else messages
 

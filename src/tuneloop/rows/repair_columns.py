@@ -20,8 +20,8 @@ from tuneloop.rows.values import has
 STAGE = "repair_columns"
 MISSING = "no such column"
 """`BadRow.got` of a row that lacks a column."""
-_SAME = {"text": "prompt", "prompt": "text"}
-"""Columns of ours that say the same, what a row asks: a set has the one or the other."""
+_SAME = {"text": "prompt", "prompt": "text", "messages": "conversations", "conversations": "messages"}
+"""Columns of ours that say the same, what a row asks or its turns: a set has the one or the other."""
 
 
 def repair_columns(items: Sequence[Item], known: Known) -> tuple[list[Item], list[Repair]]:
