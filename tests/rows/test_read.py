@@ -9,7 +9,9 @@ from tests.rows.conftest import Read, Write
 
 from tuneloop.errors import DataError
 from tuneloop.records import content_id
+from tuneloop.rows.clean import clean_rows
 from tuneloop.rows.read import read_questions, read_rows
+from tuneloop.sections import Clean
 
 
 def test_a_glob_reads_all_files_in_order(write: Write, read: Read) -> None:
@@ -33,6 +35,28 @@ def test_no_usable_row_shows_the_first_bad_ones(write: Write, read: Read) -> Non
         read(write("a.jsonl", "rubbish", "more rubbish"))
     with pytest.raises(DataError, match=r"no usable row.*'label': got empty"):
         read(write("a.jsonl", {"text": "q", "label": ""}))
+
+
+@pytest.mark.parametrize(("several", "rows"), [(2, 3), (2, 20), (9, 90)])
+def test_a_few_rows_with_several_labels_are_bad_rows(write: Write, read: Read, several: int, rows: int) -> None:
+    good = [{"text": f"text {n}", "label": ["内科"] if n else "外科"} for n in range(rows - several)]
+    odd = [{"text": f"odd {n}", "label": ["内科", "外科"]} for n in range(several)]
+    reading = read(write("a.jsonl", *good, *odd))
+    assert [row.labels for row in reading.rows] == [("外科",), *[("内科",)] * (len(good) - 1)]
+    assert [bad.source for bad in reading.bad] == [f"a.jsonl:{len(good) + 1 + n}" for n in range(several)]
+    assert "'内科', '外科'" in str(reading.bad[0]) and "one label a row" in str(reading.bad[0])
+    found = clean_rows(reading.rows, reading.bad, clean=Clean(), parse=reading.parse)
+    assert [item.reason for item in found.dropped] == ["label: expected one label a row"] * several
+
+
+@pytest.mark.parametrize(("several", "rows"), [(3, 3), (3, 20), (10, 90)])
+def test_a_set_of_rows_with_several_labels_is_refused(write: Write, read: Read, several: int, rows: int) -> None:
+    good = [{"text": f"text {n}", "label": "a"} for n in range(rows - several)]
+    name = write("a.jsonl", *good, *[{"text": f"odd {n}", "label": ["a", "b"]} for n in range(several)])
+    with pytest.raises(DataError, match=rf"{several} of {rows} rows of a.jsonl have several labels.*Keep one label"):
+        read(name)
+    answers = [{"prompt": "p", "completion": "a", "label": ["a", "b"]}] * 9
+    assert len(read(write("b.jsonl", *answers), task="generation").rows) == 9
 
 
 def test_a_hub_id_without_a_network_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

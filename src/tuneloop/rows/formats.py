@@ -18,6 +18,8 @@ from tuneloop.rows.values import Fault, as_label, as_messages, as_text, has, loo
 
 LAST_TURN = "an assistant's turn at the end"
 """`BadRow.expected` of a conversation that ends otherwise: the repair of roles tries these."""
+ONE_LABEL = "one label a row"
+"""`BadRow.expected` of a row to classify that has several: training knows one class a row."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,13 @@ class Fields:
         return as_text(value, self.theirs(name))
 
     def label(self) -> str | tuple[str, ...]:
-        """The label that must be there."""
+        """The label of a row to classify: it must be there, alone."""
         if not has(self.record, self.theirs("label")):
             raise Fault(self.theirs("label"), "no such column", "a label", "Fill it in or remove the row")
-        return as_label(self.get("label"), self.theirs("label"))
+        label = as_label(self.get("label"), self.theirs("label"))
+        if isinstance(label, tuple) and len(label) > 1:
+            raise Fault(self.theirs("label"), f"the labels {shorten(repr(label))}", ONE_LABEL, "Keep one of them")
+        return label
 
     def turns(self, name: str) -> list[Message]:
         """The turns that must be there."""

@@ -20,6 +20,7 @@ from tuneloop.disk import sha256_file, sha256_json
 from tuneloop.errors import DataError
 from tuneloop.records import BadRow, Row
 from tuneloop.rows.files import Part, Record, parts_of, plain, records_of
+from tuneloop.rows.formats import ONE_LABEL
 from tuneloop.rows.layout import Columns, Layout, Where, find_layout
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.room import MEMORY, Room, kept
@@ -27,6 +28,8 @@ from tuneloop.shelf import Store, writing
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 """An empty mapping that nobody can fill, as a default."""
+FEW = 2
+"""Rows with several labels that are slips however small the set is."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ def read_rows(
             f"data.where leaves no row of {spec}", got=f"{filtered} rows, none with {_rule(layout.where)}",
             fix="Check the values in data.where",
         )  # fmt: skip
+    if task == "classification":
+        _refuse_several_labels(bad, len(rows) + len(bad), spec)
     if not rows:
         raise DataError(
             f"{spec} has no usable row", got=_first(bad[:3], len(bad)), allowed=f"{layout.name} (detected)",
@@ -314,6 +319,16 @@ def read_hub(name: str, split: str) -> list[Record]:
 def _first(bad: Sequence[BadRow], count: int) -> str:
     shown = "; ".join(str(row).rstrip(".") for row in bad)
     return f"{count} bad rows, the first: {shown}" if bad else "no rows"
+
+
+def _refuse_several_labels(bad: Iterable[BadRow], rows: int, spec: str) -> None:
+    """A few rows with several labels are bad rows; a set of such rows is made for another task."""
+    several = [row for row in bad if row.expected == ONE_LABEL]
+    if len(several) > max(FEW, rows / 10):
+        raise DataError(
+            f"{len(several)} of {rows} rows of {spec} have several labels", got=_first(several[:1], len(several)),
+            allowed=ONE_LABEL, fix="Keep one label of each row, or write each combination as a label of its own",
+        )  # fmt: skip
 
 
 def _rule(where: Where) -> str:
