@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from tuneloop import row_station
+from tuneloop import row_station, shelf
 from tuneloop.disk import sha256_file
 from tuneloop.errors import RecipeError
 from tuneloop.recipe import Recipe, recipe_from_tree
@@ -60,6 +61,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"text": "mail me: ann@example.com please, caf\u00c3\u00a9", "label": "a"}, ensure_ascii=False)
     ]
     lines += [json.dumps({"text": "".join(chance.choices("qzxjkvw#%&", k=60)), "label": "b"}) for _ in range(8)]
+    for number in range(40):  # mended by one repair, by another, by two
+        text = " ".join(chance.choices(WORDS, k=9)) + f" {number}"
+        lines.append(json.dumps({"text": f"{text} caf\u00c3\u00a9", "label": "a"}, ensure_ascii=False))
+        lines.append(f"{{'text': '{text} in single quotes', 'label': 'b'}}")
+        lines.append(f"{{'text': '{text} caf\u00c3\u00a9 twice', 'label': 'c'}}")
     chance.shuffle(lines)
     (folder / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
     rows = "\n".join(
@@ -95,6 +101,7 @@ def in_memory(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_file, "BLOCK", 4096)  # many parts of a small file
+    monkeypatch.setattr(shelf, "BLOCK", 8192)  # and many blocks of rows that are mended
 
 
 @pytest.mark.parametrize("engine", [Here(), Cores(1), Cores(3)], ids=["here", "one worker", "three workers"])
@@ -104,6 +111,20 @@ def test_files_give_the_same_bytes_whoever_works(
     (tmp_path / "room").mkdir()
     assert written(tmp_path / "run", home, Room(tmp_path / "room", engine), recipe()) == in_memory
     assert set(in_memory) >= {"train.parquet", "clean.parquet", "dropped.parquet", "repairs.parquet", "report.json"}
+
+
+def test_repairs_stand_by_row_then_by_stage_over_many_blocks(home: Path, tmp_path: Path, small_blocks: None) -> None:
+    (tmp_path / "room").mkdir()
+    bare = recipe(clean={})
+    found = [list(prepare_rows(bare, home, (), room).repairs) for room in (MEMORY, Room(tmp_path / "room"))]
+    assert found[0] == found[1]
+    assert len(list((tmp_path / "room").glob("*-repairs"))) > 3
+    places = [(one.source.startswith("b"), int(one.source.rpartition(":")[2])) for one in found[0]]
+    assert places == sorted(places)
+    stages = [(one.source, one.stage) for one in found[0]]
+    twice = [first[0] for first, second in itertools.pairwise(stages) if first[0] == second[0]]
+    assert len({stage for _, stage in stages}) > 1 and len(twice) > 10
+    assert all(stages.index((row, "repair_json")) < stages.index((row, "repair_encoding")) for row in twice)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")

@@ -127,8 +127,11 @@ def repaired(given: Sequence[Row | BadRow], known: Known, clean: Clean) -> Clean
             dropped.append(dropped_bad(replace(item, raw=raw), stage=through[-1] if through else "read"))
         else:
             dropped.append(item)
-    ids = {row.source: row.id for row in stay}  # a row that was mended twice has the id of its last content
-    return Cleaned(stay, dropped, [replace(one, row=ids[one.source]) for one in repairs if one.source in ids])
+    places = {row.source: place for place, row in enumerate(stay)}
+    # A row that was mended twice has the id of its last content.
+    found = [replace(one, row=stay[places[one.source]].id) for one in repairs if one.source in places]
+    found.sort(key=lambda one: places[one.source])  # by row, then by stage: so blocks of any size give the same table
+    return Cleaned(stay, dropped, found)
 
 
 def _in_order(rows: Iterable[Row], bad: Iterable[BadRow], order: Mapping[str, int]) -> Iterator[Row | BadRow]:
