@@ -113,3 +113,16 @@ def test_the_report_ends_with_where_its_page_is(tmp_path, monkeypatch: pytest.Mo
     show.print_data_report(run, REPORT)
     assert file.getvalue().splitlines()[-1] == f"report  {run.data_page.resolve().as_uri()}"
     assert "review  22 rows wait for a person: tuneloop review r" in file.getvalue()
+
+
+def test_bad_rows_are_listed_and_the_others_counted(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    file, run = io.StringIO(), RunFolder(tmp_path / "r")
+    monkeypatch.setattr(show, "out", Console(file=file, width=80, soft_wrap=True))
+    bad = {"bad": [f"train: a.jsonl:{n}: got [b]" for n in range(20)], "bad_rows": 37, "mended_rows": 4}
+    show.print_data_report(run, REPORT | bad)
+    lines = file.getvalue().splitlines()
+    start = lines.index("bad     37 rows cannot be read, 4 more were mended")
+    assert lines[start + 1 : start + 11] == bad["bad"][:10]
+    assert lines[start + 11] == f"and 27 more, which {run.data / 'dropped.parquet'} holds"
+    show.print_data_report(run, REPORT | {"bad": bad["bad"][:1], "bad_rows": 1, "mended_rows": 0})
+    assert file.getvalue().count("bad     1 row cannot be read\n") == 1 and file.getvalue().count("more, which") == 1

@@ -53,6 +53,19 @@ def test_every_row_is_accounted_for(tmp_path: Path, write: Write, recipe: Recipe
     assert json.loads(json.dumps(prepared.report, allow_nan=False)) == prepared.report
 
 
+def test_bad_rows_are_told_that_stay_bad(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    mended = ['{"text": "mend me", "label": "a",}', "{'text': 'text 3', 'label': 'b'}"]  # the second is there twice
+    write("v.jsonl", *rows(4, 90))
+    name = write("a.jsonl", *rows(20), *mended, "rubbish", {"text": "", "label": "a"})
+    report = prepare_rows(recipe(train=name, validation="v.jsonl", test="v.jsonl"), tmp_path).report
+    assert report["counts"]["train"]["dropped"]["exact_duplicates"] == 1
+    assert [line.partition(", ")[0].partition(": got")[0] for line in report["bad"]] == [
+        "train: a.jsonl:23",
+        "train: a.jsonl:24",
+    ]
+    assert (report["bad_rows"], report["mended_rows"]) == (2, 2)
+
+
 def test_only_training_rows_are_cleaned(tmp_path: Path, write: Write, recipe: Recipes) -> None:
     odd = [{"text": "cafÃ©", "label": "a"}, {"text": "cafÃ©", "label": "a"}, '{"text": "x", "label": "a",}', "rubbish"]
     write("train.jsonl", *rows(20))

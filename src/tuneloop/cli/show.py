@@ -22,6 +22,8 @@ from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import RunFolder
 from tuneloop.terminal import counted, err, out
 
+LISTED = 10
+"""Bad rows that are spelt out; the others are counted."""
 TRAINED, MASKED = "bold green", "bright_black"
 
 
@@ -107,8 +109,14 @@ def print_data_report(folder: RunFolder, report: dict[str, Any]) -> None:
     out.print(funnel_table(report, bars=out.is_terminal))
     for warning in report.get("warnings", []):
         out.print(f"[yellow]warning[/yellow] {escape(warning)}")
-    for bad in report.get("bad", [])[:10]:
-        out.print(str(bad), markup=False)
+    if bad := report.get("bad", [])[:LISTED]:
+        count, mended = report.get("bad_rows", len(bad)), report.get("mended_rows", 0)
+        told = "1 row cannot be read" if count == 1 else f"{count:,} rows cannot be read"
+        out.print(f"bad     {told}" + (f", {mended:,} more were mended" if mended else ""))
+        for line in bad:
+            out.print(str(line), markup=False)
+        if count > len(bad):
+            out.print(f"and {count - len(bad):,} more, which {folder.data / 'dropped.parquet'} holds", markup=False)
     if waiting := report["counts"]["train"].get("to review"):
         told = f"review  {counted(waiting, 'row')} wait{'s' if waiting == 1 else ''} for a person"
         told += f": {_program()} review {folder.path.name}"

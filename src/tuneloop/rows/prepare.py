@@ -30,7 +30,7 @@ from tuneloop.rows.checks import (
     unknown_labels,
     untrainable,
 )
-from tuneloop.rows.clean import clean_rows, normalised
+from tuneloop.rows.clean import REPAIRS, clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
 from tuneloop.rows.funnel import check_funnel, mended_by_stage, reasons_of, waiting_by_stage
@@ -51,6 +51,8 @@ from tuneloop.shelf import Store
 
 SHOWN_BAD = 20
 """Bad rows that the report spells out; all of them stand in dropped.parquet."""
+UNREAD = ("read", *REPAIRS)
+"""Stages that drop a bad row because it stays one."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Prepared:
             reason.
         repairs: What was mended in training rows.
         labels: Classification: the training rows' labels, sorted; else [].
-        report: JSON-able: format, files, filtered, counts, bad, repairs, labels, labels_read, think, lengths, warnings,
-            source, task, doubts, waiting, review, and noise where that stage is on.
+        report: JSON-able: format, files, filtered, counts, bad, bad_rows, mended_rows, repairs, labels, labels_read,
+            think, lengths, warnings, source, task, doubts, waiting, review, and noise where that stage is on.
         clean: The cleaned training rows before any person's decision.
         doubts: Why some of them wait for one.
     """
@@ -374,7 +376,7 @@ def _report(
     check_funnel(counts)  # `in` was counted before any stage ran
     gone = among(
         (f"{split} {row.source}" for split in SPLITS for row in splits.bad[split]),
-        (f"{item.split} {item.source}" for item in dropped),
+        (f"{item.split} {item.source}" for item in dropped if item.stage in UNREAD),  # others were mended first
     )
     bad = compress(((split, row) for split in SPLITS for row in splits.bad[split]), gone)
     thinks = sum("<think>" in row.answer for row in sides["train"])
@@ -383,6 +385,7 @@ def _report(
         "task": recipe.task.type, "format": readings["train"].format, "files": files, "source": recipe.data.source,
         "filtered": sum(reading.filtered for reading in readings.values()), "counts": counts,
         "bad": [f"{split}: {_shown(row, recipe)}" for split, row in islice(bad, SHOWN_BAD)], "bad_rows": sum(gone),
+        "mended_rows": len(gone) - sum(gone),
         "repairs": mended_by_stage(repairs),
         "labels": {split: label_counts(sides[split]) for split in SPLITS}, "labels_read": label_counts(splits.train),
         "think": {"rows": thinks, "share": round(thinks / max(len(sides["train"]), 1), 6)},
