@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import ray
+from tests.rows.conftest import Write
 
 from tuneloop import row_station, shelf
 from tuneloop.disk import sha256_file
@@ -125,6 +126,24 @@ def test_repairs_stand_by_row_then_by_stage_over_many_blocks(home: Path, tmp_pat
     twice = [first[0] for first, second in itertools.pairwise(stages) if first[0] == second[0]]
     assert len({stage for _, stage in stages}) > 1 and len(twice) > 10
     assert all(stages.index((row, "repair_json")) < stages.index((row, "repair_encoding")) for row in twice)
+
+
+def test_what_is_usual_is_told_by_all_rows_not_by_a_block(write: Write, tmp_path: Path, small_blocks: None) -> None:
+    rows: list[Any] = [{"text": f"question {n} about the parcel<br>please", "label": "ab"[n % 2]} for n in range(100)]
+    rows += [{"text": f"question {n} about the parcel, please", "label": "ab"[n % 2]} for n in range(900)]
+    rows += [{"text": f"text {n}", "content": "its source", "label": "c"} for n in range(2)]
+    rows.insert(40, {"content": "no text: what others have beside it", "label": "a"})
+    rows.insert(80, '{"text": "a cut line", "label": "c')
+    write("a.jsonl", *rows)
+    (tmp_path / "room").mkdir()
+    asked = recipe(clean={"near_duplicates": False}, data={"train": "a.jsonl", "validation": 0.01, "test": 0.01})
+    found = [prepare_rows(asked, tmp_path, (), room) for room in (MEMORY, Room(tmp_path / "room"))]
+    assert len(list((tmp_path / "room").glob("*-repairs"))) > 3
+    assert list(found[0].train) == list(found[1].train) and list(found[0].dropped) == list(found[1].dropped)
+    assert list(found[0].repairs) == list(found[1].repairs)
+    assert sum(one.stage == "repair_html" for one in found[0].repairs) > 90
+    assert "text is missing" in {one.reason for one in found[0].dropped}
+    assert "a cut line" in {row.text for row in found[0].train}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")

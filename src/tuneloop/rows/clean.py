@@ -27,7 +27,7 @@ from tuneloop.rows.layout import Layout
 from tuneloop.rows.read import source_place
 from tuneloop.rows.repair_columns import repair_columns
 from tuneloop.rows.repair_encoding import mended_text, repair_encoding
-from tuneloop.rows.repair_html import plain_text, repair_html
+from tuneloop.rows.repair_html import Usual, plain_text, repair_html
 from tuneloop.rows.repair_json import repair_json
 from tuneloop.rows.repair_roles import in_order, repair_roles
 from tuneloop.rows.repair_think import repair_think
@@ -81,12 +81,18 @@ def clean_rows(
     """
     labels: Counter[str] = Counter()
     order: dict[str, int] = {}
-    for row in rows:
+    beside: set[str] = set()
+    usual = Usual()
+    for row in rows:  # what the repairs know of all rows: they themselves may see but a block
         labels.update(row.labels)
+        beside.update(row.meta)
+        if clean.repair_html:
+            usual.add(row)
         order.setdefault(row.source.rpartition(":")[0], len(order))
     for line in bad:
         order.setdefault(line.source.rpartition(":")[0], len(order))
-    known = Known(parse, Counter(label for row in held_out for label in row.labels), labels)
+    told = Counter(label for row in held_out for label in row.labels)
+    known = Known(parse, told, labels, frozenset(beside), usual.sides)
     if isinstance(rows, Shelf) and isinstance(bad, Shelf):
         mended = _repaired_on_disk(rows, bad, order, known, clean, room)
     else:

@@ -26,11 +26,10 @@ _SAME = {"text": "prompt", "prompt": "text", "messages": "conversations", "conve
 
 def repair_columns(items: Sequence[Item], known: Known) -> tuple[list[Item], list[Repair]]:
     """Rename the columns of bad rows that have another name; a row that is bad in another way too stays a bad row."""
-    beside = columns_beside(item for item in items if isinstance(item, Row))
     done: list[Item] = []
     repairs: list[Repair] = []
     for item in items:
-        found, changes = renamed(item, known.parse, beside) if isinstance(item, BadRow) else (item, [])
+        found, changes = renamed(item, known.parse, known.beside) if isinstance(item, BadRow) else (item, [])
         done.append(found.through(STAGE) if changes and isinstance(found, Row) else found)
         name = found.id if isinstance(found, Row) else ""
         repairs += [Repair(name, item.source, STAGE, *change) for change in changes]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tuneloop.records import Repair, Row
@@ -80,13 +81,11 @@ _BREAK, _ITEM = "\ue006", "\ue007"  # for private use: they stand in no text
 
 def repair_html(items: Sequence[Item], known: Known) -> tuple[list[Item], list[Repair]]:
     """Turn HTML remains into plain text, in questions and answers apart, each where remains are the exception."""
-    rows = [item for item in items if isinstance(item, Row)]
     places = [place for place, item in enumerate(items) if isinstance(item, Row) and _marked(item)]
-    usual = {side for side in ("asked", "answered") if _is_usual(rows, side)}
 
     def mend(text: str, kind: str) -> str:
         side = "answered" if kind in ("assistant", "chosen", "rejected") else "asked"
-        return text if kind == "meta" or side in usual else plain_text(text)
+        return text if kind == "meta" or side in known.html else plain_text(text)
 
     done = list(items)
     mended, repairs = mend_texts([items[place] for place in places], STAGE, mend)
@@ -112,12 +111,23 @@ def _texts(row: Row) -> list[tuple[str, str]]:
     return [("asked", row.text), *turns, ("answered", row.chosen or ""), ("answered", row.rejected or "")]
 
 
-def _is_usual(rows: Sequence[Row], side: str) -> bool:
-    """Whether most rows that say something on a side say it in HTML."""
-    said = [[text for where, text in _texts(row) if where == side and text] for row in rows]
-    told = [texts for texts in said if texts]
-    marked = sum(any(plain_text(text) != text for text in texts) for texts in told)
-    return len(told) >= FEWEST_ROWS and marked > MOST_ROWS * len(told)
+class Usual:
+    """Counts how many rows write in HTML what they ask, and what they answer."""
+
+    def __init__(self) -> None:
+        self._told, self._marked = Counter[str](), Counter[str]()
+
+    def add(self, row: Row) -> None:
+        """Count one more row."""
+        said = [(side, text) for side, text in _texts(row) if text]
+        self._told.update({side for side, _ in said})
+        self._marked.update({side for side, text in said if plain_text(text) != text})
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """The sides that most rows write in HTML."""
+        enough = [side for side, told in self._told.items() if told >= FEWEST_ROWS]
+        return frozenset(side for side in enough if self._marked[side] > MOST_ROWS * self._told[side])
 
 
 def is_about_html(text: str) -> bool:

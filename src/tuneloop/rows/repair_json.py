@@ -38,17 +38,14 @@ def repair_json(items: Sequence[Item], known: Known) -> tuple[list[Item], list[R
     column that the row can do without, the row is kept, and a repair of that column, with nothing after it, says so.
     """
     done = list(items)
-    repairs: dict[int, list[Repair]] = {}
-    labels = {label for item in items if isinstance(item, Row) for label in item.labels}
-    broken = [(place, item) for place, item in enumerate(items) if isinstance(item, BadRow)]
-    lines = [(place, bad, _end(bad.raw)) for place, bad in broken if bad.expected == JSON_LINE]
-    for place, bad, end in sorted(lines, key=lambda one: one[2].cut):  # the labels of whole lines vouch for cut ones
-        done[place], changes = _mended(bad, end, known, labels)
-        after = done[place]
-        labels |= set(after.labels) if isinstance(after, Row) else set()
-        name = after.id if isinstance(after, Row) else ""
-        repairs[place] = [Repair(name, bad.source, STAGE, *change) for change in changes]
-    return done, [repair for place in sorted(repairs) for repair in repairs[place]]
+    repairs: list[Repair] = []
+    for place, bad in enumerate(items):
+        if isinstance(bad, BadRow) and bad.expected == JSON_LINE:
+            done[place], changes = _mended(bad, _end(bad.raw), known)
+            after = done[place]
+            name = after.id if isinstance(after, Row) else ""
+            repairs += [Repair(name, bad.source, STAGE, *change) for change in changes]
+    return done, repairs
 
 
 def whole_columns(line: str) -> dict[str, Any]:
@@ -69,7 +66,7 @@ def _end(raw: str) -> End:
     return end_of(raw)
 
 
-def _mended(bad: BadRow, end: End, known: Known, labels: Collection[str]) -> tuple[Item, list[Change]]:
+def _mended(bad: BadRow, end: End, known: Known) -> tuple[Item, list[Change]]:
     """What becomes of a line, and (field, before, after) of what was done to it."""
 
     def dropped(reason: str) -> tuple[Item, list[Change]]:
@@ -80,7 +77,7 @@ def _mended(bad: BadRow, end: End, known: Known, labels: Collection[str]) -> tup
     if _several(bad.raw):  # a repair would keep one of them and lose the others
         return dropped("several objects on one line")
     if end.cut:
-        return _cut(bad, known, labels)
+        return _cut(bad, known)
     record = _guess(bad.raw)
     if isinstance(record, list) and len(record) == 1:
         record = record[0]
@@ -93,7 +90,7 @@ def _mended(bad: BadRow, end: End, known: Known, labels: Collection[str]) -> tup
     return found, [("", bad.raw, found.raw)]
 
 
-def _cut(bad: BadRow, known: Known, labels: Collection[str]) -> tuple[Item, list[Change]]:
+def _cut(bad: BadRow, known: Known) -> tuple[Item, list[Change]]:
     """A row that is whole without what the cut took, or an incomplete one."""
     whole, guessed = whole_columns(bad.raw), _guess(bad.raw)
     every: dict[str, Any] = guessed if isinstance(guessed, dict) else {}
@@ -106,7 +103,7 @@ def _cut(bad: BadRow, known: Known, labels: Collection[str]) -> tuple[Item, list
         row = without.through(STAGE)
         gone = [(key, str(every[key]), "") for key in lost]
         return row, [("", bad.raw, row_json(row)), *gone]
-    if isinstance(row, Row) and lost == [columns.get("label")] and context and _is_whole(row.label, labels):
+    if isinstance(row, Row) and lost == [columns.get("label")] and context and _is_whole(row.label, known.labels):
         row = row.through(STAGE)
         return row, [("", bad.raw, row_json(row))]
     where = f"in {lost[-1]!r}" if lost else f"behind {next(reversed(whole))!r}" if whole else "before its first value"

@@ -26,11 +26,15 @@ class Known:
         parse: (record, source) -> Row or BadRow, as the rows were read.
         held_out: Label -> rows of validation and test that have it.
         labels: Label -> training rows that have it, as they were read.
+        beside: Columns that training rows have beside those of their format.
+        html: Sides of a row, "asked" and "answered", that most training rows write in HTML.
     """
 
     parse: Layout
     held_out: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    beside: frozenset[str] = frozenset()
+    html: frozenset[str] = frozenset()
 
 
 Stage = Callable[[Sequence[Item], Known], tuple[list[Item], list[Repair]]]
