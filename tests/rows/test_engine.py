@@ -26,6 +26,8 @@ def work(number):
 """
 
 MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind nohup
 import slow
 from tuneloop.rows.engine import Cores
 try:
@@ -48,7 +50,10 @@ def test_ctrl_c_ends_the_workers_without_a_word(tmp_path: Path, later: float) ->
         time.sleep(0.01)
     time.sleep(later)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-    told, complained = process.communicate(timeout=30)
+    try:
+        told, complained = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert (told, complained) == ("stopped\n", "")
     assert len(begun) == 3 and [path for path in begun if Path(f"/proc/{path.stem}").exists()] == []
 

@@ -158,6 +158,8 @@ PARTS: dict[str, dict[str, str]] = {
         "text that is not empty": "非空文本",
         "valid Unicode": "合法的 Unicode",
         "a label": "标签",
+        "one label a row": "每条样本一个标签",
+        "a list of turns": "发言列表",
         "a label, or a list of labels": "标签或标签列表",
         "the column {label}, not {other}": "列名 {label}，而不是 {other}",
         "a question": "提问",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneloop.records import Row
-from tuneloop.rows.classes import listed, thin_classes
+from tuneloop.rows.checks import listed, thin_classes
 
 
 def rows(*labels: str | tuple[str, ...]) -> list[Row]:
