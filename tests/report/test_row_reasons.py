@@ -32,7 +32,13 @@ SAMPLES = {
     ],
 }  # fmt: skip
 """What stands in a place of a reason that takes only some words; in all others stands 7."""
-OPAQUE = {"files.py: expected", "layout.py: fault.expected", "layout.py: rule", "repair_json.py: reason", "stage.py: reason"}
+OPAQUE = {
+    "files.py: expected",
+    "layout.py: fault.expected",
+    "layout.py: rule",
+    "repair_json.py: reason",
+    "stage.py: reason",
+}
 """Arguments that are none of these but are handed on; `rule` is the user's own data.where."""
 NEVER = re.compile("cut off b.*; whole")
 """Parts of a reason that its code does not put together."""
