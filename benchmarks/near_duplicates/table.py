@@ -51,7 +51,7 @@ def speed(records: Sequence[Record]) -> list[str]:
         f"## Speed and memory, {runs[0]['data']} texts, Jaccard {runs[0]['threshold']}", "",
         f"| {' | '.join(head)} |", "|---" + "|--:" * (len(head) - 1) + "|",
     ]  # fmt: skip
-    for system, several in groups.items():
+    for system, several in sorted(groups.items(), key=lambda group: list(SYSTEMS).index(group[0])):
         results = [one["result"] for one in several]
         times = sorted(one["seconds"] for one in results)
         ratio = f"{seconds(system) / seconds('tuneloop'):.2f}x" if "tuneloop" in groups else ""
