@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 from dataclasses import replace
@@ -13,33 +12,35 @@ from benchmarks.near_duplicates.inputs import made, quality_sets
 from benchmarks.near_duplicates.run import Bench, Plan
 from benchmarks.near_duplicates.systems import SYSTEMS
 from benchmarks.near_duplicates.table import table
-from benchmarks.outcome import conclude
+from benchmarks.outcome import answer, conclude
 from benchmarks.train_speed.environments import ROOT
 from benchmarks.train_speed.raw import read_raw, withdraw
-from tuneloop.errors import TuneloopError
-from tuneloop.terminal import err, say, warn
+from tuneloop.terminal import say, warn
 
 RESULTS = ROOT / "benchmarks" / "results" / "near_duplicates"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 1 where a process or a guard said no."""
-    given = sys.argv[1:] if arguments is None else arguments
-    asked = parser().parse_args(given)
+    """Run the command; 1 where a process, a guard or the user's own input said no."""
+    return answer(parser(), run, arguments)
+
+
+def run(asked: argparse.Namespace, command: str) -> int:
+    """Measure what does not stand yet, write the table and print it.
+
+    Args:
+        asked: The options.
+        command: What the user typed, for the records.
+    """
     results = asked.results or (Path(tempfile.mkdtemp(prefix="near-duplicates-")) if asked.short else RESULTS)
-    try:
-        if asked.withdraw:
-            say(f"{withdraw(results / 'raw.jsonl', *asked.withdraw)} records withdrawn")
-            return 0
-        with tempfile.TemporaryDirectory(prefix="near-duplicates-") as work:
-            command = shlex.join(["python", "-m", "benchmarks.near_duplicates", *given])
-            bench = Bench(plan_of(asked, Path(work), results / "raw.jsonl", command))
-            told = [] if asked.table else bench.run()
-            gone = [one for one in read_raw(results / "raw.jsonl") if "withdrawn" in one]
-            return conclude(results / "table.md", table(bench.records(), gone), told)
-    except TuneloopError as error:
-        err.print(str(error), markup=False)
-        return 1
+    if asked.withdraw:
+        say(f"{withdraw(results / 'raw.jsonl', *asked.withdraw)} records withdrawn")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="near-duplicates-") as work:
+        bench = Bench(plan_of(asked, Path(work), results / "raw.jsonl", command))
+        told = [] if asked.table else bench.run()
+        gone = [one for one in read_raw(results / "raw.jsonl") if "withdrawn" in one]
+        return conclude(results / "table.md", table(bench.records(), gone), told)
 
 
 def plan_of(asked: argparse.Namespace, work: Path, raw: Path, command: str) -> Plan:
