@@ -55,6 +55,7 @@ class Lexicon:
         pairs: Two-word expressions, in plain words: no word of one is replaced.
         forms: English inflection.
         chinese: Word -> its synonyms.
+        only_before: (part, plain word) -> the words that it must stand before to be replaced; of few.
         own: The user's, of any language, used as they are written; they go before the others.
         entries: What was looked up already.
     """
@@ -64,6 +65,7 @@ class Lexicon:
     pairs: frozenset[tuple[str, str]]
     forms: Inflections
     chinese: Mapping[str, tuple[str, ...]]
+    only_before: Mapping[Key, frozenset[str]] = field(default_factory=dict)
     own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     entries: dict[str, Entry | None] = field(default_factory=dict, compare=False, repr=False)
 
@@ -173,19 +175,34 @@ def shipped() -> Lexicon:
         english[part, word] = tuple(other for other in others if counts.get((part, other), 0) >= EVERYDAY)
         if not english[part, word]:
             del english[part, word]
-    _everyday(english, counts)
-    return Lexicon(english, counts, frozenset(pairs), Inflections(exceptions), _chinese())
+    only_before = _everyday(english, counts, pairs)
+    return Lexicon(english, counts, frozenset(pairs), Inflections(exceptions), _chinese(), only_before)
 
 
-def _everyday(english: dict[Key, tuple[str, ...]], counts: dict[Key, int]) -> None:
-    """The project's own English groups in place of WordNet's; a word alone on its line has no synonym."""
+def _everyday(
+    english: dict[Key, tuple[str, ...]], counts: dict[Key, int], pairs: set[tuple[str, str]]
+) -> dict[Key, frozenset[str]]:
+    """Put the project's own English groups in place of WordNet's; a word alone on its line has no synonym.
+
+    Returns:
+        The words before which alone a word may be replaced: of "v+ want to", want before to.
+    """
     groups: dict[Key, list[str]] = defaultdict(list)
+    only_before: dict[Key, frozenset[str]] = {}
     for line in table_lines("english.txt"):
         part, _, group = line.partition(" ")
+        if part.endswith("+"):
+            first, *seconds = group.split()
+            if part == "+":
+                pairs.update((first, second) for second in seconds)
+            else:
+                only_before[part[0], first] = frozenset(seconds)
+            continue
         for word, others in _pairs(group):
             groups[part, word] += others
             counts.setdefault((part, word), 1)
     english.update({key: tuple(dict.fromkeys(others)) for key, others in groups.items()})
+    return only_before
 
 
 def _chinese() -> dict[str, tuple[str, ...]]:

@@ -129,7 +129,8 @@ def _english_options(text: str, found: Sequence[Word], place: int, lexicon: Lexi
         return ()
     if how[0] == "v" and (right in PARTICLES or right in _INDIRECT):
         return ()
-    if lexicon.expression(left, low, entry.plain[how], right):
+    plain = entry.plain[how]
+    if lexicon.expression(left, low, plain, right) or right not in lexicon.only_before.get((how[0], plain), (right,)):
         return ()
     found_words = entry.synonyms[how]
     if left in ("a", "an"):
