@@ -51,6 +51,8 @@ class Inflections:
         """
         if not form:
             return word
+        if part == "v" and " " in word:
+            return None
         listed = self._forms.get((part, word), [])
         if part == "n":
             return None if word in MASS else self._only(listed) if listed else _with_s(word)

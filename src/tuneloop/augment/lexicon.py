@@ -199,7 +199,7 @@ def _everyday(
                 only_before[part[0], first] = frozenset(seconds)
             continue
         for word, others in _pairs(group):
-            groups[part, word] += others
+            groups[part, word] += [other.replace("_", " ") for other in others]
             counts.setdefault((part, word), 1)
     english.update({key: tuple(dict.fromkeys(others)) for key, others in groups.items()})
     return only_before

@@ -162,10 +162,10 @@ def ends_name(found: Sequence[Word], place: int) -> bool:
 def is_name(text: str, start: int, word: str) -> bool:
     """Whether a word is a name: a Chinese one that the dictionary lists, or a Latin one that is written like one.
 
-    Latin: a capital in mid sentence, iPhone, PIN. A capital at the start of a sentence says nothing; in a text all in
-    capitals none does.
+    Latin: a capital in mid sentence, iPhone, PIN, but not I and I'm. A capital at the start of a sentence says nothing;
+    in a text all in capitals none does.
     """
-    if word.islower():
+    if word.islower() or word.startswith(("I'", "I’")):
         return False
     if is_chinese(word):
         return len(word) > 1 and word in _chinese_names()
