@@ -121,6 +121,29 @@ def test_a_line_with_an_arrow_goes_one_way(lexicon: Lexicon):
     assert told("please assist him", lexicon)["assist"] == ("help",) and told("please help him", lexicon) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "word", "instead"),
+    [
+        ("I want to pay", "want", "wish"), ("I tried to pay", "tried", "attempted"), ("I'm at home", "I'm", "i am"),
+        ("please contact the seller", "contact", "get in touch with"), ("it seems to work", "seems", "appears"),
+        ("then I'm late", "I'm", "i am"),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_word_decides(lexicon: Lexicon, text: str, word: str, instead: str):
+    assert told(text, lexicon)[word] == (instead,)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("I want a refund", "want"), ("I tried the card", "tried"), ("it's been a week", "it's"),
+        ("she contacted the seller", "contacted"), ("I can't seem to pay", "seem"), ("how soon will it come", "soon"),
+    ],
+)  # fmt: skip
+def test_beside_other_words_it_stays(lexicon: Lexicon, text: str, word: str):
+    assert word in text.split() and word not in told(text, lexicon)
+
+
 def test_own_table_goes_first(lexicon: Lexicon):
     mine = replace(lexicon, own={"film": ("motion-picture",), "手机": ("终端",)}, entries={})
     assert every("the Film was good", mine) == "the Film was good"  # a name in mid sentence

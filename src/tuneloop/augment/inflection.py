@@ -52,7 +52,7 @@ class Inflections:
         if not form:
             return word
         if part == "v" and " " in word:
-            return None
+            return None  # "take out" has its ending in its first word
         listed = self._forms.get((part, word), [])
         if part == "n":
             return None if word in MASS else self._only(listed) if listed else _with_s(word)
