@@ -73,6 +73,11 @@ class Row:
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """All that the row says: the text, every message, both answers; "" where there is none."""
+        return self.text, *(turn.content for turn in self.messages), self.chosen or "", self.rejected or ""
+
+    @property
     def answer(self) -> str:
         """What the row answers: the last assistant message, or ""."""
         return self.messages[-1].content if self.messages and self.messages[-1].role == "assistant" else ""

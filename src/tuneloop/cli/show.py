@@ -111,8 +111,8 @@ def print_data_report(folder: RunFolder, report: dict[str, Any]) -> None:
         out.print(f"[yellow]warning[/yellow] {escape(warning)}")
     if bad := report.get("bad", [])[:LISTED]:
         count, mended = report.get("bad_rows", len(bad)), report.get("mended_rows", 0)
-        told = "1 row cannot be read" if count == 1 else f"{count:,} rows cannot be read"
-        out.print(f"bad     {told}" + (f", {mended:,} more were mended" if mended else ""))
+        told = f"bad     {counted(count, 'row')} cannot be read"
+        out.print(told + (f", {mended:,} more were mended" if mended else ""))
         for line in bad:
             out.print(str(line), markup=False)
         if count > len(bad):

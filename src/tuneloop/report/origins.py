@@ -7,7 +7,7 @@ from typing import Any
 
 from tuneloop.report.html import Child, Html, folded, join, tag
 from tuneloop.report.plots import stacked_bar
-from tuneloop.report.row_reasons import in_chinese
+from tuneloop.report.row_reasons import in_language
 from tuneloop.report.story import Story
 from tuneloop.report.tables import section, table
 
@@ -43,11 +43,11 @@ def data_section(story: Story) -> Html:
         body.append(tag("p", tag("a", story.say("rows_page"), href=story.data_page)))
     warnings = data.get("warnings") or []
     if warnings:
-        listed = [tag("li", in_chinese(text) if story.language == "zh" else text) for text in map(str, warnings)]
+        listed = [tag("li", in_language(text, story.language)) for text in map(str, warnings)]
         body.append(tag("div", tag("h3", story.say("warnings")), tag("ul", *listed), class_="warn"))
     bad = data.get("bad") or []
     if bad:
-        listed = [tag("li", in_chinese(text) if story.language == "zh" else text) for text in map(str, bad)]
+        listed = [tag("li", in_language(text, story.language)) for text in map(str, bad)]
         shown = story.say("bad_rows", n=f"{data.get('bad_rows', len(bad)):,}")
         body.append(folded(shown, tag("ul", *listed, class_="mono")))
     return section(story.say("data"), "", *body)

@@ -9,6 +9,8 @@ import re
 from functools import cache
 from string import Formatter
 
+from tuneloop.report.words import Language
+
 REASONS: dict[str, str] = {
     # Rows that cannot be read, and their lines
     "incomplete: cut off in {column}; whole: {columns}": "不完整：在 {column} 处被截断；完整的列：{columns}",
@@ -185,6 +187,16 @@ _SHAPES = {name: r"[\d,]+" for name in ("n", "m")} | {"share": r"\d+%", "found":
 _SHAPES |= {name: r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""" for name in ("label", "other")}
 _SHAPES |= {"rule": r"[^ ]+ = .*", "were": "was|were", "they": "it|they", "stand": "stands|stand"}
 """What a place looks like; any text otherwise. Labels are in quotes, as Python writes them."""
+
+
+def in_language(text: str, language: Language) -> str:
+    """A reason or a warning in the language of a page.
+
+    Args:
+        text: As a stage wrote it.
+        language: Of the page.
+    """
+    return in_chinese(text) if language == "zh" else text
 
 
 def in_chinese(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from tuneloop.recipe import Recipe
 from tuneloop.records import Doubt, Dropped, Repair, Row
 from tuneloop.report.plots import shortened
-from tuneloop.report.row_reasons import in_chinese
+from tuneloop.report.row_reasons import in_language
 from tuneloop.report.row_words import ROW_WORDS
 from tuneloop.report.story import language_of
 from tuneloop.report.words import WORDS, Language
@@ -136,7 +136,7 @@ class RowStory:
 
     def why(self, reason: str) -> str:
         """A stage's reason or warning in the page's language."""
-        return in_chinese(reason) if self.language == "zh" else reason
+        return in_language(reason, self.language)
 
     def rows(self, count: int) -> str:
         """A number of rows."""

@@ -14,6 +14,8 @@ import functools
 import re
 from pathlib import Path
 
+from tuneloop.rows.text_file import is_encoded
+
 LEAST_SHARE = 0.15
 """Of the pairs of neighbouring Han characters, in words of the dictionary. Of pairs by chance, about 0.01 are."""
 LOST = "\ufffd"
@@ -60,15 +62,7 @@ def may_be_gbk(text: str) -> bool:
         text: Any.
     """
     runs = [run.encode("latin-1", "replace") for run in _LATIN_RUN.findall(text) if _LATIN_PAIR.search(run)]
-    return any(_decodes(run, "gb2312") and not _decodes(run, "utf-8") for run in runs)
-
-
-def _decodes(raw: bytes, encoding: str) -> bool:
-    try:
-        raw.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+    return any(is_encoded(run, "gb2312") and not is_encoded(run, "utf-8") for run in runs)
 
 
 def _from_latin(text: str) -> list[str]:

@@ -158,8 +158,7 @@ def _answers(row: Row) -> tuple[tuple[str, str | None], ...]:
 
 def _worth(row: Row, content: str) -> tuple[bool, bool, int, int]:
     """The better row has the smaller one."""
-    texts = [row.text, *(turn.content for turn in row.messages), row.chosen or "", row.rejected or ""]
-    unclosed = any("<think>" in text and "</think>" not in text for text in texts)
+    unclosed = any("<think>" in text and "</think>" not in text for text in row.texts)
     columns = sum(map(bool, (row.text, row.messages, row.chosen, row.rejected, row.images, row.audios)))
     return row.label in (None, "", ()), unclosed, -columns, -len(content)
 

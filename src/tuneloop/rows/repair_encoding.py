@@ -63,8 +63,7 @@ def lost_doubts(rows: Sequence[Row]) -> list[Doubt]:
     """
     found = []
     for row in rows:
-        texts = (row.text, *(turn.content for turn in row.messages), row.chosen or "", row.rejected or "")
-        if any(map(is_lost, texts)):
+        if any(map(is_lost, row.texts)):
             reason = "a wrong encoding took signs that cannot be brought back: write what stood there, or drop the row"
             found.append(Doubt(row.id, row.source, LOST_SIGNS, reason, 0.0))
     return found
