@@ -20,26 +20,18 @@ import torch
 
 from benchmarks.augmentation.hits import hit_by_synonyms, hit_by_typos
 from benchmarks.augmentation.sets import Task, draw
-from tuneloop.augment.augmentation import Augmentation, augmentation_of
+from tuneloop.augment.augmentation import augmentation_of
 from tuneloop.augment.fresh import FreshExamples
-from tuneloop.augment.report import report
 from tuneloop.examples.encode import Example
 from tuneloop.infer.classify import class_probabilities
-from tuneloop.model.encoder import load_encoder
 from tuneloop.model.source import Source
 from tuneloop.recipe import Recipe
 from tuneloop.records import Row
 from tuneloop.rows.prepare import Prepared
 from tuneloop.runs import versions
-from tuneloop.score.floor import fit_encoder, fit_floor
 from tuneloop.sections import Augment
 from tuneloop.stations import attach, encode_rows, machine_facts
 from tuneloop.train.loop import Job, train
-
-Judge = Callable[[Sequence[str]], list[str]]
-
-AUGMENT = {"synonyms": {"rate": 0.1}, "noise": {"rate": 0.1, "probability": 0.25}, "eda": {"probability": 0.25}}
-"""What the augmented arm does; chosen before any test row was looked at."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +70,18 @@ def recipe_of(plan: Plan, seed: int) -> Recipe:
     )  # fmt: skip
 
 
-def measure(task: Task, plan: Plan, seed: int, arm: str, cilin: dict[str, str] | None = None) -> dict[str, Any]:
-    """Train one arm and score it on the test rows, and on the same rows hit by typos and by synonyms."""
+def measure(
+    task: Task, plan: Plan, seed: int, given: dict[str, Any], cilin: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Train one arm and score it on the test rows, and on the same rows hit by typos and by synonyms.
+
+    Args:
+        task: The set.
+        plan: How it is trained.
+        seed: Of the rows and of training.
+        given: The recipe's section `augment`; empty for the plain arm.
+        cilin: Chinese word -> another of its group.
+    """
     rows, test = draw(task, plan.per_class, seed)
     test = sorted(test, key=lambda row: row.id)[: plan.test_rows]
     recipe = recipe_of(plan, seed)
@@ -88,7 +90,6 @@ def measure(task: Task, plan: Plan, seed: int, arm: str, cilin: dict[str, str] |
     def encode(some: Sequence[Row]) -> list[Example]:
         return encode_rows(recipe, some, ready.tokenizer, task.labels)
 
-    given = AUGMENT if arm == "augmented" else {}
     augmentation = augmentation_of(Augment.model_validate(given), task="classification", seed=seed, labels=task.labels)
     fresh = FreshExamples(rows, ready.train, augmentation, encode)
     examples = [example for epoch in range(plan.epochs) for example in fresh(range(len(rows)), epoch)]
@@ -107,7 +108,7 @@ def measure(task: Task, plan: Plan, seed: int, arm: str, cilin: dict[str, str] |
     right = {name: [int(task.labels[c] == row.label) for c, row in zip(classes, test, strict=True)]
              for name, classes in said.items()}  # fmt: skip
     return {
-        "set": task.name, "arm": arm, "seed": seed, "command": plan.command,
+        "set": task.name, "arm": "augmented" if given else "plain", "seed": seed, "command": plan.command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_facts(), **versions(),
         "load_before": round(began, 2), "load_after": round(os.getloadavg()[0], 2), "augment": given,
         "base": {"name": plan.source.name, "sha256": plan.source.sha256}, "method": plan.method,
@@ -121,47 +122,3 @@ def _said(ready: Any, rows: Sequence[Row], encode: Callable[[Sequence[Row]], lis
     """The class that the tuned model gives each row."""
     chances = class_probabilities(ready.model, encode(rows), ready.tokenizer.pad_token_id)
     return [int(c) for c in np.argmax(chances, axis=1)]
-
-
-def judge_of(task: Task, *, full: bool = True) -> Judge:
-    """A judge trained on all rows of the pool: encoder + logistic regression, or the floor where it is Chinese.
-
-    Args:
-        task: The set.
-        full: Whether the encoder may be used; False: the floor.
-    """
-    texts, labels = [row.text for row in task.pool], [str(row.label) for row in task.pool]
-    if task.chinese or not full:
-        floor = fit_floor(texts, labels)
-        return lambda some: floor(list(some)).texts
-    encoder = load_encoder()
-    rival = fit_encoder(encoder.embed(texts), labels)
-    return lambda some: rival(encoder.embed(list(some))).texts
-
-
-def preservation(task: Task, plan: Plan, seeds: Sequence[int], judge: Judge) -> dict[str, Any]:
-    """How many augmented training rows keep their label in the eyes of the judge, each method apart and all together.
-
-    The judge has seen the originals, so nearly all of them count.
-    """
-    methods: dict[str, dict[str, Any]] = {
-        name: {name: {**options, "probability": 1.0}} for name, options in AUGMENT.items()
-    }
-    found: dict[str, Any] = {}
-    for name, given in {**methods, "all": AUGMENT}.items():
-        counts = dict.fromkeys(("judged", "kept", "changed", "changed_kept"), 0)
-        rows_changed, differing = 0.0, 0.0
-        for seed in seeds:
-            rows, _ = draw(task, plan.per_class, seed)
-            made: Augmentation = augmentation_of(
-                Augment.model_validate(given), task="classification", seed=seed, labels=task.labels
-            )  # fmt: skip
-            told = report(rows, made, epochs=min(plan.epochs, 5), judge=judge)
-            counts = {key: count + told["labels"][key] for key, count in counts.items()}
-            rows_changed += told["changed"] / len(seeds)
-            differing += told["changed_words"] / len(seeds)
-        found[name] = counts | {"rows_changed": round(rows_changed, 4), "changed_words": round(differing, 4)}
-    return {
-        "set": task.name, "arm": "labels", "seeds": list(seeds), "methods": found, "command": plan.command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_facts(), **versions(),
-    }  # fmt: skip

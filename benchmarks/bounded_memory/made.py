@@ -14,7 +14,9 @@ from tuneloop.disk import atomic_path
 LABELS = tuple(f"topic {number}" for number in range(20))
 WORDS = 4000
 FAULTS = {"exact": 0.02, "near": 0.02, "noise": 0.02, "broken": 0.01}
-"""Shares of the rows: copies, copies with a word changed, random letters, single-quoted lines."""
+"""Shares of the rows: copies, copies with a word more, random letters, single-quoted lines."""
+CONTRADICTING = 0.1
+"""Share of the copies that have a label of their own; the others have that of their row."""
 
 
 def make(path: Path, megabytes: int, seed: int = 0) -> int:
@@ -29,7 +31,7 @@ def make(path: Path, megabytes: int, seed: int = 0) -> int:
     words = vocabulary(chance)
     shares = 1.0 / np.arange(1, len(words) + 1)  # Zipf's law
     draws = np.random.default_rng(seed)
-    last: list[str] = []
+    last: list[tuple[str, str]] = []
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         while file.tell() < megabytes * 2**20:
             picks = draws.choice(len(words), size=(500, 140), p=shares / shares.sum())
@@ -37,7 +39,7 @@ def make(path: Path, megabytes: int, seed: int = 0) -> int:
                 text = " ".join(words[place] for place in pick)
                 record = {"text": text, "label": chance.choice(LABELS), "number": rows}
                 line = _spoiled(record, last, chance)
-                last = [text] if chance.random() < 0.1 or not last else last
+                last = [(text, str(record["label"]))] if chance.random() < 0.1 or not last else last
                 file.write(line + "\n")
                 rows += 1
     return rows
@@ -51,12 +53,12 @@ def vocabulary(chance: random.Random) -> list[str]:
     return [*known, *sorted(made, key=lambda word: (len(word), word))][:WORDS]
 
 
-def _spoiled(record: dict[str, object], last: list[str], chance: random.Random) -> str:
+def _spoiled(record: dict[str, object], last: list[tuple[str, str]], chance: random.Random) -> str:
     draw, text = chance.random(), str(record["text"])
-    if draw < FAULTS["exact"] and last:
-        record["text"] = last[0]
-    elif draw < FAULTS["exact"] + FAULTS["near"] and last:
-        record["text"] = last[0].replace(" ", " indeed ", 1)
+    if draw < FAULTS["exact"] + FAULTS["near"] and last:
+        (text, label), near = last[0], draw >= FAULTS["exact"]
+        record["text"] = text.replace(" ", " indeed ", 1) if near else text
+        record["label"] = record["label"] if chance.random() < CONTRADICTING else label
     elif draw < 1 - FAULTS["noise"] - FAULTS["broken"]:
         pass
     elif draw < 1 - FAULTS["broken"]:

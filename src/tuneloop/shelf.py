@@ -92,7 +92,7 @@ class Shelf(Sequence[T], Generic[T]):
         """Let everybody who reads the file see what was put here so far."""
         if self._waiting:
             _write(self._file, self._waiting)
-            self._waiting.clear()
+            self._waiting = bytearray()
 
     def __len__(self) -> int:
         return len(self._ends)

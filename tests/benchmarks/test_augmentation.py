@@ -97,7 +97,10 @@ def test_the_short_form_trains_scores_and_measures_nothing_twice(
 def test_other_settings_are_other_runs():
     asked = ([], ["--epochs", "2"], ["--learning-rate", "1e-5"])
     plans = [plan_of("snips", parser().parse_args(["--short", *more]), "c") for more in asked]
-    assert len({key_of(plan, "snips", 1, "plain") for plan in plans}) == 3
+    assert len({key_of(plan, {}, "snips", 1, "plain") for plan in plans}) == 3
+    assert key_of(plans[0], {"noise": {"rate": 0.1}}, "snips", 1) != key_of(
+        plans[0], {"noise": {"rate": 0.2}}, "snips", 1
+    )
 
 
 def test_sets_that_are_not_there_are_an_error_that_says_where_they_are_looked_for(

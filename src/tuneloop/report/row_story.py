@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -96,7 +96,7 @@ class RowStory:
         reasons: Dropped, then repaired, then waiting; of each the most frequent first.
         clusters: The largest ones.
         cluster_count: How many there are in all.
-        waiting: Id of each row that waits -> the row.
+        waiting: Id of each row that waits and is an example -> the row.
         contents: Source -> what the row says, of the rows that others repeat or contradict.
     """
 
@@ -204,25 +204,27 @@ def tell_rows(prepared: Prepared, recipe: Recipe) -> RowStory:
         recipe: What asked for it.
     """
     waiting = _waiting(prepared)
-    reasons = [*_dropped(prepared), *_repaired(prepared), *_doubted(prepared, waiting)]
+    reasons = [*_dropped(prepared), *_repaired(prepared), *_doubted(prepared, set(waiting.values()))]
     clusters, count = _clusters(prepared.dropped)
     named = {cluster.kept for cluster in clusters}
     for item in (item for reason in reasons for item in reason.examples):
         named |= {item.twin} if isinstance(item, Dropped) else set()
         named |= set(item.twins) if isinstance(item, Doubt) else set()
     language = language_of(prepared.train) if recipe.report.lang == "auto" else recipe.report.lang
-    return RowStory(recipe, prepared, language, reasons, clusters, count, waiting, _contents(prepared, named))
+    doubted = {item.row for reason in reasons for item in reason.examples if isinstance(item, Doubt)}
+    shown = {row.id: row for row in prepared.clean if row.id in doubted and row.source in waiting}
+    return RowStory(recipe, prepared, language, reasons, clusters, count, shown, _contents(prepared, named))
 
 
-def _waiting(prepared: Prepared) -> dict[str, Row]:
-    """Id -> row, of those that wait: doubted ones that are neither let in nor dropped."""
+def _waiting(prepared: Prepared) -> dict[str, str]:
+    """Source -> id of the rows that wait: doubted ones that are neither let in nor dropped."""
     doubted = {doubt.row for doubt in prepared.doubts}
-    found = {row.source: row for row in prepared.clean if row.id in doubted}
+    found = {row.source: row.id for row in prepared.clean if row.id in doubted}
     for side in (prepared.train, prepared.dropped):
         for item in side:
             if isinstance(item, Row) or item.split == "train":
                 found.pop(item.source, None)
-    return {row.id: row for row in found.values()}
+    return found
 
 
 def _dropped(prepared: Prepared) -> list[Reason]:
@@ -255,7 +257,7 @@ def _repaired(prepared: Prepared) -> list[Reason]:
     ]
 
 
-def _doubted(prepared: Prepared, waiting: Mapping[str, Row]) -> list[Reason]:
+def _doubted(prepared: Prepared, waiting: Collection[str]) -> list[Reason]:
     """The stages that doubt rows which wait, of each from the lowest score to the highest."""
     doubts: dict[str, dict[str, Doubt]] = {stage: {} for stage in prepared.report["waiting"]}
     for doubt in prepared.doubts:

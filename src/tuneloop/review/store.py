@@ -17,8 +17,8 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +206,7 @@ def load_decisions(data: Path) -> list[Decision]:
 # -- a cleaning writes its queue ------------------------------------------------------------------------------
 
 
-def write_queue(folder: Path, rows: Iterable[Row], doubts: Sequence[Doubt], *, older: Path) -> None:
+def write_queue(folder: Path, rows: Collection[Row], doubts: Sequence[Doubt], *, older: Path) -> None:
     """Write the queue of a cleaning into the folder that is about to become the run's data folder.
 
     The log of the older data folder is carried over whole. Rows that somebody decided stand in the queue too, doubted
@@ -214,7 +214,7 @@ def write_queue(folder: Path, rows: Iterable[Row], doubts: Sequence[Doubt], *, o
 
     Args:
         folder: The new folder; the caller holds the older one (`held`) until it has taken its place.
-        rows: The training rows after cleaning and before the decisions; read once.
+        rows: The training rows after cleaning and before the decisions; read twice, and need not fit into memory.
         doubts: Why some of them wait.
         older: The data folder that it replaces.
 
@@ -227,58 +227,76 @@ def write_queue(folder: Path, rows: Iterable[Row], doubts: Sequence[Doubt], *, o
             log = read_log(connection)
     if not doubts and not log:
         return
-    shown, labels, twins = _seen(rows, doubts, {row for row, d in in_force(log).items() if d.settles})
+    seen = _look(rows, {doubt.row for doubt in doubts} | {row for row, d in in_force(log).items() if d.settles})
+    why: dict[str, list[tuple[float, Doubt]]] = {}
+    for value, doubt in zip(values(doubts), doubts, strict=True):
+        why.setdefault(doubt.row, []).append((value, doubt))
+    named = {twin for doubt in doubts for twin in doubt.twins}
     with _explained(folder / NAME), contextlib.closing(_connect(folder / NAME, mode="rwc")) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA};")
-        connection.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _items(shown, doubts, labels))
-        connection.executemany("INSERT INTO labels VALUES (?, ?)", ((packed(name), n) for name, n in labels.items()))
-        connection.executemany("INSERT OR IGNORE INTO twins VALUES (?, ?, ?)", twins)
+        connection.executemany("INSERT INTO labels VALUES (?, ?)", ((packed(name), n) for name, n in seen.rows.items()))
+        ranked = _ranked(seen, why)
+        for row in rows:
+            if (rank := ranked.pop(row.id, None)) is not None:
+                line = _item(row, rank, seen.sources[row.id], why.get(row.id, ()))
+                connection.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", line)
+            if row.source in named:
+                twin = row.source, row.id, packed(content_of(row))
+                connection.execute("INSERT OR IGNORE INTO twins VALUES (?, ?, ?)", twin)
         for decision in log:
             add_decision(connection, decision)
         connection.execute("COMMIT")
 
 
-def _seen(
-    rows: Iterable[Row], doubts: Sequence[Doubt], decided: set[str]
-) -> tuple[list[Row], Counter[str], list[tuple[str, str, str]]]:
-    """The rows that the queue shows, label -> rows of all, and the rows that a doubt names as twins."""
-    wanted = {doubt.row for doubt in doubts} | decided
-    named = {twin for doubt in doubts for twin in doubt.twins}
-    shown: list[Row] = []
-    twins: list[tuple[str, str, str]] = []
-    labels: Counter[str] = Counter()
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of all rows before any of them is written.
+
+    Attributes:
+        rows: Label -> rows of it, of the whole set.
+        sources: Content that the queue shows -> where it stands, in the order of the rows.
+        labels: Content that the queue shows -> its label, as `content_of` has it.
+    """
+
+    rows: Counter[str] = field(default_factory=Counter)
+    sources: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
+
+
+def _look(rows: Iterable[Row], wanted: Collection[str]) -> _Seen:
+    """Look through the rows once; `wanted` are the contents that the queue shows."""
+    seen = _Seen()
     for row in rows:
-        labels.update(row.labels)
+        seen.rows.update(row.labels)
         if row.id in wanted:
-            shown.append(row)
-        if row.source in named:
-            twins.append((row.source, row.id, packed(content_of(row))))
-    return shown, labels, twins
+            seen.sources.setdefault(row.id, []).append(row.source)
+            seen.labels.setdefault(row.id, content_of(row)["label"])
+    return seen
 
 
-def _items(rows: Sequence[Row], doubts: Sequence[Doubt], counts: Mapping[str, int]) -> list[tuple[Any, ...]]:
-    """One line a content, the most valuable decision first; equals stay in the order of the rows."""
-    same: dict[str, list[Row]] = {}
-    for row in rows:
-        same.setdefault(row.id, []).append(row)
-    why: dict[str, list[tuple[float, Doubt]]] = {}
-    for value, doubt in zip(values(doubts), doubts, strict=True):
-        why.setdefault(doubt.row, []).append((value, doubt))
-    waiting = {row.source for row in rows if row.id in why}
+_Rank = tuple[int, float, int]
+"""Place in the queue, worth, rows that an answer settles."""
+
+
+def _ranked(seen: _Seen, why: Mapping[str, Sequence[tuple[float, Doubt]]]) -> dict[str, _Rank]:
+    """Each content's rank, the most valuable decision first; equals stay in the order of the rows."""
+    waiting = {source for row_id, sources in seen.sources.items() if row_id in why for source in sources}
     found: list[tuple[float, int, str]] = []
-    for row_id, copies in same.items():
-        mine, sources = why.get(row_id, []), {row.source for row in copies}
-        twins = {twin for _, doubt in mine for twin in doubt.twins} & waiting - sources
-        settles, class_rows = len(copies) + len(twins), rarest(content_of(copies[0])["label"], counts)
+    for row_id, sources in seen.sources.items():
+        mine = why.get(row_id, ())
+        twins = {twin for _, doubt in mine for twin in doubt.twins} & waiting - set(sources)
+        settles, class_rows = len(sources) + len(twins), rarest(seen.labels[row_id], seen.rows)
         gain = worth_of((value for value, _ in mine), settles=settles, class_rows=class_rows)
         found.append((gain, settles, row_id))
-    ranked = sorted(found, key=lambda entry: -entry[0])
-    lines: list[tuple[Any, ...]] = []
-    for place, (gain, settles, row_id) in enumerate(ranked):
-        row, mine = same[row_id][0], sorted(why.get(row_id, []), key=lambda pair: -pair[0])
-        lines.append((
-            row_id, place, gain, settles, packed([copy.source for copy in same[row_id]]), packed(content_of(row)),
-            int(has_classes(row)), packed(json.loads(row_json(row))), packed([asdict(doubt) for _, doubt in mine]),
-        ))  # fmt: skip
-    return lines
+    found.sort(key=lambda entry: -entry[0])
+    return {row_id: (place, gain, settles) for place, (gain, settles, row_id) in enumerate(found)}
+
+
+def _item(row: Row, rank: _Rank, sources: Sequence[str], why: Sequence[tuple[float, Doubt]]) -> tuple[Any, ...]:
+    """One line of the queue: a content with its doubts, the weightiest first."""
+    ranked = sorted(why, key=lambda pair: -pair[0])
+    return (
+        row.id, *rank, packed(sources), packed(content_of(row)), int(has_classes(row)),
+        packed(json.loads(row_json(row))), packed([asdict(doubt) for _, doubt in ranked]),
+    )  # fmt: skip

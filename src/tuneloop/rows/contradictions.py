@@ -15,14 +15,15 @@ NAMED = 3
 """Contradicting rows that a reason names; the others are counted."""
 
 
-def doubts_of_conflicts(rows: Sequence[Row], conflicts: Iterable[LabelConflict]) -> list[Doubt]:
+def doubts_of_conflicts(rows: Iterable[Row], conflicts: Sequence[LabelConflict]) -> list[Doubt]:
     """A doubt for each of the rows that contradict each other; those that are gone by now count no more.
 
     Args:
-        rows: The training rows that are left.
+        rows: The training rows that are left; they are read once and need not fit into memory.
         conflicts: From `without_twins`.
     """
-    at = {row.source: row for row in rows}
+    wanted = {source for conflict in conflicts for source in conflict.sources}
+    at = {row.source: row.id for row in rows if row.source in wanted}
     found: list[Doubt] = []
     for conflict in conflicts:
         places = [place for place, source in enumerate(conflict.sources) if source in at]
@@ -34,11 +35,11 @@ def doubts_of_conflicts(rows: Sequence[Row], conflicts: Iterable[LabelConflict])
             votes[labels[place]] += conflict.votes[place]
         (most, count), second = votes.most_common(1)[0], sorted(votes.values())[-2]
         for place in places:
-            row = at[conflict.sources[place]]
+            source = conflict.sources[place]
             others = [(conflict.sources[other], labels[other]) for other in places if labels[other] != labels[place]]
             suggestion = most if count > second and most != labels[place] else ""
-            twins = tuple(source for source, _ in others)
-            found.append(Doubt(row.id, row.source, STAGE, _reason(others), conflict.jaccard, suggestion, twins))
+            twins = tuple(other for other, _ in others)
+            found.append(Doubt(at[source], source, STAGE, _reason(others), conflict.jaccard, suggestion, twins))
     return found
 
 

@@ -21,7 +21,7 @@ ROW_COLUMNS = {
 }  # fmt: skip
 """Columns of a row table: `label` holds one label, `labels` several (the other is null); `meta` is JSON."""
 
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 2048
 """Rows of a row group: what is in memory while a table is written."""
 
 Record = TypeVar("Record", Dropped, Repair)

@@ -12,7 +12,7 @@ from tuneloop.rows.engine import threads
 
 Result = TypeVar("Result")
 
-ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 250_000
+ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 120_000
 """A block ends at whichever comes first; a longer text is a block of its own."""
 
 
