@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import random
@@ -16,6 +17,8 @@ from tuneloop import row_station, shelf
 from tuneloop.disk import sha256_file
 from tuneloop.errors import RecipeError
 from tuneloop.recipe import Recipe, recipe_from_tree
+from tuneloop.records import Row
+from tuneloop.report.row_page import rows_page
 from tuneloop.rows import near_duplicates, outliers, read, text_file
 from tuneloop.rows.engine import Cores, Engine, Here, Ray, at_most, threads
 from tuneloop.rows.prepare import prepare_rows, save_prepared
@@ -112,6 +115,38 @@ def test_files_give_the_same_bytes_whoever_works(
     (tmp_path / "room").mkdir()
     assert written(tmp_path / "run", home, Room(tmp_path / "room", engine), recipe()) == in_memory
     assert set(in_memory) >= {"train.parquet", "clean.parquet", "dropped.parquet", "repairs.parquet", "report.json"}
+
+
+def test_no_stage_and_no_page_keeps_the_rows_of_files_in_memory(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,200 rows, half of which wait, since they contradict each other."""
+    chance, lines = random.Random(5), list[str]()
+    for number in range(600):
+        text = " ".join(chance.choices(WORDS, k=12)) + f" {number} {chance.random()}"
+        labels = "ab" if number % 2 else "aa"
+        lines += [
+            json.dumps({"text": text + end, "label": label}) for end, label in zip(("", "!"), labels, strict=True)
+        ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    calls, most, plain = itertools.count(), 0, shelf.decoded
+
+    def counted(line: bytes) -> Any:
+        nonlocal most
+        if next(calls) % 199 == 0:
+            most = max(most, sum(type(one) is Row for one in gc.get_objects()) - before)
+        return plain(line)
+
+    gc.collect()
+    before = sum(type(one) is Row for one in gc.get_objects())
+    monkeypatch.setattr(shelf, "decoded", counted)
+    (tmp_path / "room").mkdir()
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    prepared = prepare_rows(recipe(), tmp_path, (), Room(tmp_path / "room"))
+    save_prepared(prepared, run, rows_page(prepared, recipe()))
+    assert prepared.report["counts"]["train"]["to review"] > 300
+    assert next(calls) > 20_000 and 0 < most < 200
 
 
 def test_repairs_stand_by_row_then_by_stage_over_many_blocks(home: Path, tmp_path: Path, small_blocks: None) -> None:

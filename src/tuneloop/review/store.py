@@ -285,7 +285,7 @@ def _ranked(seen: _Seen, why: Mapping[str, Sequence[tuple[float, Doubt]]]) -> di
     found: list[tuple[float, int, str]] = []
     for row_id, sources in seen.sources.items():
         mine = why.get(row_id, ())
-        twins = {twin for _, doubt in mine for twin in doubt.twins} & waiting - set(sources)
+        twins = {twin for _, doubt in mine for twin in doubt.twins if twin in waiting} - set(sources)
         settles, class_rows = len(sources) + len(twins), rarest(seen.labels[row_id], seen.rows)
         gain = worth_of((value for value, _ in mine), settles=settles, class_rows=class_rows)
         found.append((gain, settles, row_id))
