@@ -6,7 +6,7 @@ cleaned rows --contradictions--lost signs--unclosed reasoning--slips in labels--
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tuneloop.records import Doubt, Row
@@ -21,7 +21,7 @@ from tuneloop.sections import Clean
 
 
 def doubts_of(
-    rows: Sequence[Row], conflicts: Iterable[LabelConflict], *, clean: Clean, seed: int,
+    rows: Sequence[Row], conflicts: Sequence[LabelConflict], *, clean: Clean, seed: int,
     figures: dict[str, Any] | None = None, tell: Callable[[str], None] = quiet, room: Room = MEMORY,
 ) -> list[Doubt]:  # fmt: skip
     """The doubts of all stages that the recipe switches on, stage after stage.
