@@ -47,7 +47,7 @@ def test_the_file_stands_where_the_design_says_and_keeps_no_journal(queue: Queue
     connection.close()
 
 
-def test_many_rows_that_wait_are_ranked_in_their_number_not_its_square(reclean: Reclean):
+def test_many_rows_that_wait_are_ranked_in_their_number_not_its_square():
     rows = [row(f"text {n}", line=n) for n in range(20_000)]
     doubts = [doubt(each, twins=(rows[n - 1].source,)) for n, each in enumerate(rows)]
     began = time.process_time()  # the square of 20,000 takes 12 s and more, their number half a second
