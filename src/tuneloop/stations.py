@@ -80,8 +80,9 @@ def _own_synonyms(recipe: Recipe, home: Path) -> Path | None:
     path = home / synonyms.table
     if not path.is_file():
         raise DataError(
-            f"augment.synonyms.table names {synonyms.table}, which is no file", fix="Paths start at the recipe's folder"
-        )
+            f"augment.synonyms.table names {synonyms.table}, which is no file", got=str(path),
+            fix="Paths start at the recipe's folder",
+        )  # fmt: skip
     return path
 
 

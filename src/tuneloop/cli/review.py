@@ -61,8 +61,9 @@ def do_review(asked: Request) -> dict[str, Any]:
     chosen = [name for name, given in ways.items() if given]
     if len(chosen) > 1:
         raise RecipeError(
-            "One thing at a time", got=" and ".join(chosen), allowed="one of them, or none to walk the queue"
-        )
+            "One thing at a time", got=" and ".join(chosen), allowed="one of them, or none to walk the queue",
+            fix="Run the command once for each",
+        )  # fmt: skip
     queue, reviewer = open_queue(asked.run), asked.reviewer.strip() or login_name()
     if asked.export:
         count, files = export_items(queue, asked.export, format=asked.format, stage=asked.stage, limit=asked.limit)

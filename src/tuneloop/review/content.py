@@ -78,5 +78,5 @@ def label_from(text: str, like: str | list[str] | None) -> str | list[str]:
     several = [item.strip() for item in found if isinstance(item, str) and item.strip()]
     if not several or len(several) != len(found):
         allowed = 'classes as a | b, or as the JSON list ["a", "b"]'
-        raise DataError("These are no classes", got=repr(text), allowed=allowed)
+        raise DataError("These are no classes", got=repr(text), allowed=allowed, fix="Write them so, or drop the row")
     return several

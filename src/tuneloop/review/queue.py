@@ -361,21 +361,26 @@ def _check(item: Item, kind: Kind, after: Mapping[str, Any]) -> None:
     if kind == "undo":
         raise DataError("An undo is not an answer about a row", got="undo", fix="Call Queue.undo")
     if set(after) - {"text", "label"} or (after and kind != "edit"):
-        raise DataError(f"{where} cannot be changed like that", got=packed(dict(after)), allowed="a text and a label")
+        raise DataError(
+            f"{where} cannot be changed like that", got=packed(dict(after)), allowed="a text and a label",
+            fix="Leave everything else as it is",
+        )  # fmt: skip
     if "text" in after and not str(after["text"]).strip():
-        raise DataError(f"The new text of {where} is blank", fix=fix)
+        raise DataError(f"The new text of {where} is blank", got=packed(after["text"]), fix=fix)
     if "text" in after and not item.text:
-        raise DataError(f"{where} has no text that could be changed", fix=fix)
+        raise DataError(f"{where} has no text that could be changed", got=packed(after["text"]), fix=fix)
     if "label" not in after:
         return
     if item.label is None:
-        raise DataError(f"{where} has no label that could be changed", fix="Change its text, or drop it")
+        raise DataError(
+            f"{where} has no label that could be changed", got=packed(after["label"]), fix="Change its text, or drop it"
+        )
     label = after["label"]
     several = isinstance(label, list) and bool(label) and all(isinstance(name, str) and name.strip() for name in label)
     one = isinstance(label, str) and bool(label.strip())
     if not (several if isinstance(item.label, list) else one):
         allowed = "a list of classes" if isinstance(item.label, list) else "a text that is not blank"
-        raise DataError(f"The new label of {where} cannot be used", got=packed(label), allowed=allowed)
+        raise DataError(f"The new label of {where} cannot be used", got=packed(label), allowed=allowed, fix=fix)
 
 
 def _plain(text: str) -> str:

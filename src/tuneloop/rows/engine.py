@@ -113,7 +113,7 @@ class Ray(Engine):
             import ray.data
         except ImportError:
             raise RecipeError(
-                "engine: ray needs Ray, which is not installed", fix='pip install "ray[data]", or set engine: local'
+                "engine: ray needs Ray, which is not installed", fix='pip install "tuneloop[ray]", or set engine: local'
             ) from None
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False)
