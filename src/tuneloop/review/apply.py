@@ -24,12 +24,14 @@ class Reviewed:
         dropped: Rows that somebody dropped, with the reviewer's name.
         waiting: Rows with a doubt that nobody has settled; they are not trained on.
         deeds: What people did to how many rows: "let in" (a doubted row as it is), "changed", "dropped".
+        edited: Places in `kept` of rows that somebody changed.
     """
 
     kept: Store[Row]
     dropped: Store[Dropped]
     waiting: Store[Row]
     deeds: Counter[str] = field(default_factory=Counter)
+    edited: list[int] = field(default_factory=list)
 
 
 def apply_decisions(
@@ -60,6 +62,7 @@ def apply_decisions(
             found.kept.append(judged)
             if judged is not row:
                 found.deeds["changed"] += 1
+                found.edited.append(len(found.kept) - 1)
             elif row.id in doubted:
                 found.deeds["let in"] += 1
     return found

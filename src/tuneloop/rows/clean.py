@@ -226,9 +226,14 @@ def _once(mended: Cleaned, room: Room) -> Cleaned:
     dropped: Store[Dropped] = room.store()
     dropped.extend(mended.dropped)
     for row, original in zip(select(rows, again), first[again].tolist(), strict=True):
-        dropped.append(dropped_row(row, "exact_duplicates", f"says the same as {name[original]}", name[original]))
+        dropped.append(said_before(row, name[original]))
     stay = np.flatnonzero(first == np.arange(len(first)))
     return Cleaned(select(rows, stay), dropped, mended.repairs)
+
+
+def said_before(row: Row, original: str) -> Dropped:
+    """A row as the exact duplicate of the one that `original` is the source of."""
+    return dropped_row(row, "exact_duplicates", f"says the same as {original}", original)
 
 
 def normalised(text: str) -> str:

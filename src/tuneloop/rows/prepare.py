@@ -1,7 +1,7 @@
 """The station of rows: read, split, clean the training rows, check, and say what was found.
 
 recipe --read_rows--> readings --split_rows--> sides --clean_rows (train only)--> less near duplicates --> less leaks
-    --> less what is not of the task --> doubts --decisions--> kept, dropped, waiting --checks--> Prepared
+    --> less what is not of the task --> doubts --decisions--> kept, dropped, waiting --edits checked--> Prepared
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tuneloop.rows.checks import (
 from tuneloop.rows.clean import REPAIRS, clean_rows, normalised
 from tuneloop.rows.digests import among, digests, numbered
 from tuneloop.rows.doubts import doubts_of
+from tuneloop.rows.edits import check_edits
 from tuneloop.rows.funnel import check_funnel, mended_by_stage, reasons_of, waiting_by_stage
 from tuneloop.rows.held_out import left_alone, named_columns, named_labels
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
@@ -171,13 +172,14 @@ def prepare_rows(
     splits = cleaned.splits
     into = Reviewed(room.store(), room.store(), room.store())
     reviewed = apply_decisions(cleaned.rows, cleaned.doubts, decisions, into=into)
+    checked = check_edits(reviewed, splits, readings, recipe, room)
     dropped: Store[Dropped] = room.store()
-    for lost in (*cleaned.dropped, reviewed.dropped):
+    for lost in (*cleaned.dropped, reviewed.dropped, checked.dropped):
         dropped.extend(lost)
     held_out: tuple[Split, ...] = ("validation", "test")
     dropped.extend(dropped_bad(bad, split) for split in held_out for bad in splits.bad[split])
-    train, waiting = reviewed.kept, reviewed.waiting
-    repairs = _of_those_left(cleaned.repairs, (train, waiting), room)
+    train, waiting = checked.kept, reviewed.waiting
+    repairs = _of_those_left((*cleaned.repairs, checked.repairs), (train, waiting), room)
     sides: dict[Split, Sequence[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
     labels: list[str] = []
     warnings = _warnings(sides, splits, dropped, recipe) + cleaned.warnings
