@@ -92,6 +92,18 @@ def test_a_row_that_stays_bad_keeps_its_own_line_and_says_which_stage_gave_up(cl
     assert found.repairs == []
 
 
+def test_what_was_mended_in_a_row_that_a_later_repair_drops_is_kept(cleaned: CleanThese) -> None:
+    line = "{'text': '<br><p>', 'label': 'b'}"
+    found = cleaned({"text": "b", "label": "x"}, line, {"text": "c<br>d", "label": "x"})
+    (lost,), (json_mended, html_mended) = found.dropped, found.repairs
+    assert (lost.source, lost.stage, json.loads(lost.raw)["text"]) == ("a.jsonl:3", "repair_html", "<br><p>")
+    assert (json_mended.source, json_mended.stage, json_mended.before) == ("a.jsonl:3", "repair_json", line)
+    assert json_mended.after == lost.raw and json_mended.row == content_id(
+        Row(id="", source="", text="<br><p>", label="b")
+    )
+    assert html_mended.source == "a.jsonl:4", "in the order of the rows"
+
+
 def test_tuneloop_clean_mends_a_real_file_records_it_and_does_the_same_again(in_folder: Path) -> None:
     rows: list[Any] = [{"text": f"where is parcel number {n}{n}{n}", "label": "ab"[n % 2]} for n in range(40)]
     rows += [WORST, {"text": "one &lt; two<br/>three", "label": "b"}, '{"text": "cut in the mi']

@@ -79,6 +79,27 @@ def test_only_training_rows_are_cleaned(tmp_path: Path, write: Write, recipe: Re
     assert [line[:20] for line in prepared.report["bad"]] == ["test: test.jsonl:3: ", "test: test.jsonl:4: "]
 
 
+def test_what_was_mended_in_rows_that_are_dropped_later_is_kept(tmp_path: Path, write: Write, recipe: Recipes) -> None:
+    write("test.jsonl", {"text": "thé", "label": "a"})
+    mended = [{"text": f"{text}Ã©", "label": "a"} for text in ("th", "caf", "caf", "lyc")]
+    found = prepare_rows(
+        recipe(train=write("a.jsonl", *rows(9), *mended), validation="test.jsonl", test="test.jsonl"), tmp_path
+    )
+    dropped = {item.source: item for item in found.dropped}
+    assert {source: item.stage for source, item in dropped.items()} == {
+        "a.jsonl:10": "leak", "a.jsonl:12": "exact_duplicates",
+    }  # fmt: skip
+    assert json.loads(dropped["a.jsonl:12"].raw)["text"] == "café"
+    assert [(one.source, one.field, one.before, one.after) for one in found.repairs] == [
+        (f"a.jsonl:{number}", "text", row["text"], row["text"].replace("Ã©", "é"))
+        for number, row in enumerate(mended, 10)
+    ]
+    assert found.repairs[1].row == found.repairs[2].row == found.train[-2].id
+    counts = found.report["counts"]["train"]
+    assert (counts["in"], counts["repaired"], counts["kept"]) == (13, 4, 11)
+    assert found.report["repairs"] == {"repair_encoding": 4}
+
+
 @pytest.mark.parametrize("held_out", ["text 3", "TEXT  3 ", "ｔｅｘｔ 3"])
 def test_leaks_leave_training(tmp_path: Path, write: Write, recipe: Recipes, held_out: str) -> None:
     write("test.jsonl", {"text": held_out, "label": "b"})

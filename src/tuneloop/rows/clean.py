@@ -112,6 +112,7 @@ def repaired(given: Sequence[Row | BadRow], known: Known, clean: Clean) -> Clean
     """
     items: list[Item] = list(given)
     lineage: list[tuple[str, ...]] = [item.lineage if isinstance(item, Row) else () for item in given]
+    ids = [item.id if isinstance(item, Row) else "" for item in given]
     repairs: list[Repair] = []
     for name, stage in REPAIRS.items():
         if getattr(clean, name):
@@ -123,6 +124,7 @@ def repaired(given: Sequence[Row | BadRow], known: Known, clean: Clean) -> Clean
             for place, (old, new) in enumerate(zip(before, items, strict=True)):
                 if new is not old:
                     lineage[place] = (*lineage[place], name)
+                    ids[place] = new.id if isinstance(new, Row) else ids[place]
     stay: list[Row] = []
     dropped: list[Dropped] = []
     for one, item, through in zip(given, items, lineage, strict=True):
@@ -133,9 +135,10 @@ def repaired(given: Sequence[Row | BadRow], known: Known, clean: Clean) -> Clean
             dropped.append(dropped_bad(replace(item, raw=raw), stage=through[-1] if through else "read"))
         else:
             dropped.append(item)
-    places = {row.source: place for place, row in enumerate(stay)}
-    # A row that was mended twice has the id of its last content.
-    found = [replace(one, row=stay[places[one.source]].id) for one in repairs if one.source in places]
+    # Of a line that stays bad nothing was mended: it is kept as it stood.
+    places = {item.source: place for place, item in enumerate(items) if ids[place] and not isinstance(item, BadRow)}
+    # A row that was mended twice has the id of its last content, a dropped one too.
+    found = [replace(one, row=ids[places[one.source]]) for one in repairs if one.source in places]
     found.sort(key=lambda one: places[one.source])  # by row, then by stage: so blocks of any size give the same table
     return Cleaned(stay, dropped, found)
 

@@ -66,7 +66,7 @@ class Prepared:
         test: The same.
         dropped: Every row that is in none of the three and does not wait (but those that `where` left out), with its
             reason.
-        repairs: What was mended in training rows.
+        repairs: What was mended in training rows, in those too that were dropped later.
         labels: Classification: the training rows' labels, sorted; else [].
         report: JSON-able: format, files, filtered, counts, bad, bad_rows, mended_rows, repairs, labels, labels_read,
             think, lengths, warnings, source, task, doubts, waiting, review, and noise where that stage is on.
@@ -179,7 +179,9 @@ def prepare_rows(
     held_out: tuple[Split, ...] = ("validation", "test")
     dropped.extend(dropped_bad(bad, split) for split in held_out for bad in splits.bad[split])
     train, waiting = checked.kept, reviewed.waiting
-    repairs = _of_those_left((*cleaned.repairs, checked.repairs), (train, waiting), room)
+    repairs: Store[Repair] = room.store()
+    for mended in (*cleaned.repairs, checked.repairs):
+        repairs.extend(mended)
     sides: dict[Split, Sequence[Row]] = {"train": train, "validation": splits.validation, "test": splits.test}
     labels: list[str] = []
     warnings = _warnings(sides, splits, dropped, recipe) + cleaned.warnings
@@ -279,14 +281,6 @@ def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room:
     doubts += doubts_of(rows, conflicts, clean=clean, seed=recipe.seed, figures=figures, tell=told.append, room=room)
     warnings = named + spelt + left_alone(splits, basic.repairs, clean) + told
     return _Cleaned(rows, tuple(dropped), tuple(repairs), doubts, splits, warnings, figures, done)
-
-
-def _of_those_left(repairs: Sequence[Sequence[Repair]], sides: Sequence[Sequence[Row]], room: Room) -> Sequence[Repair]:
-    """The repairs of rows that are still there."""
-    there = among((repair.source for repair in chain(*repairs)), (row.source for row in chain(*sides)))
-    left: Store[Repair] = room.store()
-    left.extend(compress(chain(*repairs), there))
-    return left
 
 
 def _relevance(rows: Sequence[Row], given: Asked) -> tuple[Judged, Callable[[], None]]:
