@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
+from tests.rows.conftest import Write
 
-from tuneloop.records import Message, Row
-from tuneloop.rows.personal_data import RULES, Masked, iban, luhn, mask_rows, masked, resident_id, shortened
+from tuneloop.recipe import Recipe
+from tuneloop.records import Dropped, Message, Repair, Row
+from tuneloop.report.row_page import rows_page
+from tuneloop.rows.personal_data import (
+    RULES,
+    Masked,
+    holds_personal_data,
+    iban,
+    luhn,
+    mask_rows,
+    masked,
+    masked_dropped,
+    resident_id,
+    shortened,
+    shortened_repairs,
+)
+from tuneloop.rows.prepare import prepare_rows, save_prepared
+from tuneloop.runs import RunFolder
 
 HITS = {
     "private_key": [
@@ -228,23 +251,104 @@ def test_one_wrong_digit_is_seen_by_every_checksum():
 def test_rows_are_masked_in_every_text_and_told():
     row = Row(
         id="1", source="a:1", text="", messages=(Message("user", "I am a@b.com"), Message("assistant", "Hello!")),
-        chosen="call 13800138000", rejected="no", label="x@y.com", meta={"mail": "c@d.com"},
+        chosen="call 13800138000", rejected="no", label="x@y.com",
+        meta={"mail": "c@d.com", "n": 13800138000, "deep": {"e@f.com": ["g@h.com", None]}},
     )  # fmt: skip
-    plain = Row(id="2", source="a:2", text="nothing here")
+    plain = Row(id="2", source="a:2", text="nothing here", meta={"n": 1, "list": ["a"]})
     found = mask_rows([row, plain])
     rows, repairs, doubts = found.rows, found.repairs, found.doubts
     assert rows[1] is plain and [turn.content for turn in rows[0].messages] == ["I am <EMAIL>", "Hello!"]
     assert (rows[0].chosen, rows[0].rejected) == ("call <PHONE>", "no")
-    assert (rows[0].label, rows[0].meta) == ("x@y.com", {"mail": "c@d.com"})
+    assert rows[0].label == "x@y.com"
+    assert rows[0].meta == {"mail": "<EMAIL>", "n": 13800138000, "deep": {"e@f.com": ["<EMAIL>", None]}}
     assert rows[0].lineage == ("personal_data",) and rows[0].id != "1"
     assert [(one.row, one.field, one.before, one.after) for one in repairs] == [
         (rows[0].id, "messages.0", "I am <EMAIL a@...>", "I am <EMAIL>"),
         (rows[0].id, "chosen", "call <PHONE 13...>", "call <PHONE>"),
+        (rows[0].id, "mail", "<EMAIL c@...>", "<EMAIL>"),
+        (rows[0].id, "deep", '{"e@f.com": ["<EMAIL g@...>", null]}', '{"e@f.com": ["<EMAIL>", null]}'),
     ]
     (doubt,) = doubts
     assert (doubt.row, doubt.source, doubt.stage, doubt.score) == (rows[0].id, "a:1", "personal_data", 0.0)
     assert doubt.reason.endswith("masked: EMAIL, PHONE")
     assert mask_rows(rows) == Masked(rows, [], [])
+
+
+def test_a_row_does_not_wait_for_what_was_masked_in_another_column():
+    row = Row(id="1", source="a:1", text="nothing here", meta={"mail": "c@d.com"})
+    found = mask_rows([row])
+    assert found.doubts == [] and len(found.repairs) == 1 and found.rows[0].meta == {"mail": "<EMAIL>"}
+    assert holds_personal_data(row) and not holds_personal_data(found.rows[0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("a<br>ann@x.com", "a\nann@x.com", ("a<br><EMAIL an...>", "a\n<EMAIL an...>")),
+        ("cafÃ©", "café", ("cafÃ©", "café")),
+        (
+            "ann&#64;x.com, b@y.com", "ann@x.com, b@y.com",
+            ("<not kept: EMAIL in another writing>", "<EMAIL an...>, <EMAIL b@...>"),
+        ),
+    ],
+)  # fmt: skip
+def test_the_record_of_an_earlier_repair_tells_no_secret(before: str, after: str, told: tuple[str, str]):
+    repairs = [Repair("1", "a:1", stage, "text", before, after) for stage in ("repair_html", "repair_labels")]
+    html, labels = shortened_repairs(repairs, {"a:1": "2"})
+    assert (html.row, html.before, html.after) == ("2", *told)
+    assert labels == replace(repairs[1], row="2"), "labels stay as they are"
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ('{"text": "line\\nann@x.com", "n":  1, "n": 2}', '{"text": "line\\n<EMAIL>", "n":  1, "n": 2}'),
+        ('{"text": "ann\\u0040x.com \\ud800"}', '{"text": "<EMAIL> \\ud800"}'),
+        ('{"text": "-----BEGIN PRIVATE KEY-----", "label": "a"}', '{"text": "<PRIVATE_KEY>", "label": "a"}'),
+        ('{"text": "ann@x.com', '{"text": "<EMAIL>'),
+        ('{"text":  "caf\\u00e9"}', '{"text":  "caf\\u00e9"}'),
+        ("[" * 100_000 + "ann@x.com", "[" * 100_000 + "<EMAIL>"),
+    ],
+)  # fmt: skip
+def test_a_dropped_row_is_masked_and_else_as_it_stood(raw: str, told: str):
+    item = Dropped("a:1", "read", "blank", raw, "test")
+    assert masked_dropped(item) == replace(item, raw=told)
+
+
+def test_no_file_of_the_run_tells_a_secret_of_a_training_row(
+    tmp_path: Path, write: Write, recipe: Callable[..., Recipe]
+):
+    mail = "ann.lee@mail-example.com"
+    lines: list[Any] = [{"text": f"text {n} on something else", "label": "ab"[n % 2]} for n in range(30)]
+    lines += [
+        {"text": f"write<br>to {mail} &amp; wait", "label": "a"},
+        {"text": f"the cafÃ© of {mail}", "label": "a"}, {"text": f"the café of {mail}", "label": "a"},
+        f"{{'text': 'single quotes of {mail}', 'label': 'b'}}",
+        {"text": f"written otherwise<br>it is {mail.replace('@', '&#64;')} here", "label": "b"},
+        {"text": "a column of its own", "label": "b", "from": mail, "to": {"all": [mail]}},
+        {"text": "", "label": "a", "from": mail}, f'{{"text": "cut behind {mail}',
+        {"text": "held out", "label": "a", "from": mail},
+    ]  # fmt: skip
+    write("a.jsonl", *lines)
+    write(
+        "t.jsonl",
+        {"text": "held out", "label": "a"},
+        {"text": f"no label of {mail}"},
+        {"text": "one more", "label": "b"},
+    )
+    made = recipe(train="a.jsonl", validation="t.jsonl", test="t.jsonl", clean={"personal_data": True})
+    prepared = prepare_rows(made, tmp_path)
+    assert {"leak", "exact_duplicates", "read", "repair_json"} == {item.stage for item in prepared.dropped}
+    assert {one.stage for one in prepared.repairs} == {"repair_json", "repair_html", "repair_encoding", "personal_data"}
+    there = {row.source: row.id for row in prepared.clean}
+    assert all(one.row == there[one.source] for one in prepared.repairs if one.source in there)
+    save_prepared(prepared, RunFolder(tmp_path), rows_page(prepared, made))
+    data = RunFolder(tmp_path).data
+    tables = [json.dumps(pl.read_parquet(file).to_dicts(), ensure_ascii=False) for file in data.glob("*.parquet")]
+    others = [file.read_bytes().decode("latin-1") for file in data.iterdir() if file.suffix != ".parquet"]
+    assert (len(tables), len(others)) == (6, 3)
+    assert not [told for told in (*tables, *others) if "ann.lee" in told]
+    assert sum(told.count("<EMAIL") for told in tables) > 15
 
 
 @pytest.mark.parametrize(

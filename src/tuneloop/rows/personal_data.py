@@ -11,13 +11,17 @@ number is no letter of it.
 from __future__ import annotations
 
 import datetime
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from tuneloop.records import Doubt, Message, Repair, Row
+from tuneloop.records import Doubt, Dropped, Repair, Row
+from tuneloop.rows.labels import STAGE as LABELS
 from tuneloop.rows.layout import WIDE
 from tuneloop.rows.room import MEMORY, Room
+from tuneloop.rows.stage import mended_parts
 from tuneloop.shelf import Store
 
 STAGE = "personal_data"
@@ -205,7 +209,11 @@ def masked(text: str) -> tuple[str, list[str]]:
 
 def shortened(text: str) -> str:
     """The text with all that a rule finds cut to its first two signs, so that a record of a repair tells no secret."""
-    return _put(text, _found(text), lambda secret, kind: f"<{kind} {secret[:2]}...>")
+    return _put(text, _found(text), _short)
+
+
+def _short(secret: str, kind: str) -> str:
+    return f"<{kind} {secret[:2]}...>"
 
 
 @dataclass(frozen=True)
@@ -215,7 +223,8 @@ class Masked:
     Attributes:
         rows: As many as went in, in order.
         repairs: What was masked, without the secret: `shortened`.
-        doubts: One for each row that was changed, for a person to see that it still makes sense; their score is 0.
+        doubts: One for each row whose texts were changed, for a person to see that it still makes sense; their score
+            is 0.
     """
 
     rows: Sequence[Row]
@@ -224,7 +233,9 @@ class Masked:
 
 
 def mask_rows(rows: Sequence[Row], room: Room = MEMORY) -> Masked:
-    """Mask every text of every row: text, messages, preferred and rejected answers. Labels and meta stay as they are.
+    """Mask every text of every row: text, messages, preferred and rejected answers, the texts in the user's columns.
+
+    Labels stay as they are: they are what is learnt. Nor does a row wait for what was masked in another column.
 
     Args:
         rows: Any rows.
@@ -244,30 +255,88 @@ def mask_rows(rows: Sequence[Row], room: Room = MEMORY) -> Masked:
 
 
 def holds_personal_data(row: Row) -> bool:
-    """Whether a rule finds anything in a row's texts."""
-    return bool(_masked_row(row)[2])
+    """Whether a rule finds anything in a row's texts or in the user's columns."""
+    return bool(_masked_row(row)[1])
 
 
 def _masked_row(row: Row) -> tuple[Row, list[Repair], list[str]]:
-    changes: list[Repair] = []
-    kinds: list[str] = []
+    """The row, what was masked in it, and the kinds of what was found in its texts."""
+    kinds: dict[str, None] = {}
 
-    def mask(value: str, name: str) -> str:
+    def mask(value: str, kind: str) -> str:
         after, found = masked(value)
-        if found:
-            changes.append(Repair(row.id, row.source, STAGE, name, shortened(value), after))
-            kinds.extend(kind for kind in found if kind not in kinds)
+        if kind != "meta":
+            kinds.update(dict.fromkeys(found))
         return after
 
-    text = mask(row.text, "text")
-    messages = tuple(
-        Message(turn.role, mask(turn.content, f"messages.{place}")) for place, turn in enumerate(row.messages)
-    )
-    chosen = None if row.chosen is None else mask(row.chosen, "chosen")
-    rejected = None if row.rejected is None else mask(row.rejected, "rejected")
-    if not kinds:
+    parts, changes = mended_parts(row, mask)
+    told = [(name, shortened(before), after) for name, before, after in changes]
+    for name, value in row.meta.items():
+        if isinstance(value, dict | list) and (after := _within(value, lambda text: masked(text)[0])) != value:
+            parts["meta"][name] = after
+            told.append((name, _json(_within(value, shortened)), _json(after)))
+    if not told:
         return row, [], []
-    return row.through(STAGE, text=text, messages=messages, chosen=chosen, rejected=rejected), changes, kinds
+    return row.through(STAGE, **parts), [Repair(row.id, row.source, STAGE, *change) for change in told], list(kinds)
+
+
+def _within(value: Any, change: Callable[[str], str]) -> Any:
+    """A value of JSON with every text in it changed; names stay."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _within(part, change) for name, part in value.items()}
+    return [_within(part, change) for part in value] if isinstance(value, list) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+# -- what was said of the rows before ---------------------------------------------------------------------------
+
+
+def shortened_repairs(repairs: Iterable[Repair], ids: Mapping[str, str]) -> Iterator[Repair]:
+    """The records of repairs that were made before rows were masked, without a secret, as `shortened` leaves them.
+
+    Those of labels stay as they are, like labels.
+
+    Args:
+        repairs: Any.
+        ids: Source -> id of the rows that were masked.
+    """
+    for one in repairs:
+        one = replace(one, row=ids.get(one.source, one.row))
+        yield one if one.stage == LABELS else _shortened_repair(one)
+
+
+def _shortened_repair(repair: Repair) -> Repair:
+    """A record without a secret; what stood there before is left out where only the repair made a secret readable."""
+    before, after = _found(repair.before), _found(repair.after)
+    known = {repair.before[start:end] for start, end, _ in before}
+    hidden = dict.fromkeys(kind for start, end, kind in after if repair.after[start:end] not in known)
+    told = f"<not kept: {', '.join(hidden)} in another writing>" if hidden else _put(repair.before, before, _short)
+    return replace(repair, before=told, after=_put(repair.after, after, _short))
+
+
+def masked_dropped(item: Dropped) -> Dropped:
+    """A dropped row with all that a rule finds masked: in every string of its JSON, or in the line that is none."""
+    try:
+        json.loads(item.raw)
+    except (ValueError, RecursionError):
+        raw = masked(item.raw)[0]
+    else:
+        raw = _STRING.sub(_masked_string, item.raw)
+    return item if raw == item.raw else replace(item, raw=raw)
+
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def _masked_string(found: re.Match[str]) -> str:
+    """A string of JSON as it stands where nothing is masked in it, so that the rest of the line stays the user's."""
+    after, kinds = masked(json.loads(found[0]))
+    return _json(after) if kinds else found[0]
 
 
 Span = tuple[int, int, str]

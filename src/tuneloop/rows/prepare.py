@@ -39,7 +39,7 @@ from tuneloop.rows.held_out import left_alone, named_columns, named_labels
 from tuneloop.rows.leaks import without_leaks, without_near_leaks
 from tuneloop.rows.locate import Place, locate, shown_path
 from tuneloop.rows.near_duplicates import LabelConflict, without_twins
-from tuneloop.rows.personal_data import mask_rows, masked
+from tuneloop.rows.personal_data import mask_rows, masked, masked_dropped, shortened_repairs
 from tuneloop.rows.read import Reading, hub_name, read_hub, read_questions, read_rows, rows_sha256
 from tuneloop.rows.relevance import Embedder, Judged, judge_relevance
 from tuneloop.rows.room import MEMORY, Room
@@ -173,11 +173,12 @@ def prepare_rows(
     into = Reviewed(room.store(), room.store(), room.store())
     reviewed = apply_decisions(cleaned.rows, cleaned.doubts, decisions, into=into)
     checked = check_edits(reviewed, splits, readings, recipe, room)
+    shown: Callable[[Dropped], Dropped] = masked_dropped if recipe.clean.personal_data else lambda item: item
     dropped: Store[Dropped] = room.store()
     for lost in (*cleaned.dropped, reviewed.dropped, checked.dropped):
-        dropped.extend(lost)
+        dropped.extend(map(shown, lost))
     held_out: tuple[Split, ...] = ("validation", "test")
-    dropped.extend(dropped_bad(bad, split) for split in held_out for bad in splits.bad[split])
+    dropped.extend(shown(dropped_bad(bad, split)) for split in held_out for bad in splits.bad[split])
     train, waiting = checked.kept, reviewed.waiting
     repairs: Store[Repair] = room.store()
     for mended in (*cleaned.repairs, checked.repairs):
@@ -266,9 +267,11 @@ def _cleaned(asked: Asked, readings: dict[Split, Reading], splits: Splits, room:
         dropped.append(sealed.dropped)
     doubts: list[Doubt] = []
     if clean.personal_data:
+        told_less: Store[Repair] = room.store()
         masked = mask_rows(rows, room)
         rows, doubts = masked.rows, masked.doubts
-        repairs.append(masked.repairs)
+        told_less.extend(shortened_repairs(basic.repairs, {doubt.source: doubt.row for doubt in doubts}))
+        repairs = [told_less, masked.repairs]
     told: list[str] = []
     done: Callable[[], Any] = list
     if clean.relevance is not None:
