@@ -45,9 +45,15 @@ def test_a_threshold_of_nothing_doubts_nothing(shipped: Prepared):
 
 def test_the_noise_stage_tells_how_its_scores_lie_and_no_other_stage_does(shipped: Prepared):
     told: dict[str, Any] = {}
-    found = doubts_of(shipped.clean, [], clean=Clean(outliers=Outliers(review_below=0.25)), seed=1, figures=told)
+    said: list[str] = []
+    asked = Clean(outliers=Outliers(review_below=0.25))
+    found = doubts_of(shipped.clean, [], clean=asked, seed=1, figures=told, tell=said.append)
     noise = told.pop("noise")
     assert told == {}
+    assert said == [
+        f"outliers: {noise['unjudged']} rows are in scripts that too few others have to tell noise from them; "
+        "none waits"
+    ]
     assert noise["rows"] + noise["unjudged"] == len(shipped.clean) and noise["unjudged"] > 30  # Chinese ones
     assert (noise["below"], noise["review_below"]) == (len(found), 0.25)
     assert noise["judged"] and sum(noise["counts"]) == noise["rows"]
@@ -55,8 +61,8 @@ def test_the_noise_stage_tells_how_its_scores_lie_and_no_other_stage_does(shippe
     under = sum(count for edge, count in zip(noise["edges"][1:], noise["counts"], strict=True) if edge <= 0.25)
     assert under == noise["below"] > 0
     assert json.loads(json.dumps(noise)) == noise
-    doubts_of(shipped.clean[:49], [], clean=Clean(outliers=Outliers()), seed=1, figures=told)
-    assert not told["noise"]["judged"]  # too few
+    doubts_of(shipped.clean[:49], [], clean=Clean(outliers=Outliers()), seed=1, figures=told, tell=said.append)
+    assert not told["noise"]["judged"] and len(said) == 1  # too few, whatever they are written in
     told.clear()
     doubts_of(shipped.clean, [], clean=Clean(lengths=True), seed=1, figures=told)
     assert told == {}

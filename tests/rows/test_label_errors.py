@@ -188,3 +188,10 @@ def test_words_that_say_little_are_told_and_plain_ones_are_not():
     assert len(label_doubts(mute, tell=told.append)) <= 15
     (sentence,) = told
     assert "say little about their labels" in sentence and "% of wrong labels are found" in sentence
+
+
+def test_rows_without_words_are_told_and_not_judged():
+    told: list[str] = []
+    rows = [Row(id=str(n), source=f"a:{n}", text="?!" * (n % 5 + 1), label="ab"[n % 2]) for n in range(40)]
+    assert label_doubts(rows, tell=told.append) == []
+    assert told == ["label_errors: these rows hold no words to judge labels by; no row is judged"]

@@ -109,6 +109,9 @@ WARNINGS: dict[str, str] = {
         "label_errors：这些样本的文字与标签关系不大（由其余样本只能推出 {share} 的标签）："
         "大约只能找出 {found} 的错误标签，即最明显的那些"
     ),
+    "label_errors: these rows hold no words to judge labels by; no row is judged": (
+        "label_errors：这些样本中没有可用来判断标签的词；不判断任何样本"
+    ),
     "outliers: {n} rows are in scripts that too few others have to tell noise from them; none waits": (
         "outliers：{n} 条样本所用的文字在数据集中太少，无法判断是否为噪声，均不待审核"
     ),

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tuneloop.errors import DataError
 from tuneloop.records import Doubt, Row
 from tuneloop.rows.out_of_fold import Bools, Floats, Ints, OutOfFold, log_softmax, out_of_fold
 from tuneloop.rows.stage import quiet
@@ -70,13 +71,17 @@ def label_doubts(rows: Sequence[Row], *, seed: int = 0, tell: Callable[[str], No
     Args:
         rows: All rows of the set.
         seed: Of the folds.
-        tell: Takes a sentence where the rows' words say too little about their labels.
+        tell: Takes a sentence where the rows' words say too little about their labels, or there are none.
     """
     labelled = [row for row in rows if isinstance(row.label, str)]
     labels = [str(row.label) for row in labelled]
     if len(labelled) < FEWEST_ROWS or len(set(labels)) < 2:
         return []
-    judged = out_of_fold([row_text(row) for row in labelled], labels, seed=seed)
+    try:
+        judged = out_of_fold([row_text(row) for row in labelled], labels, seed=seed)
+    except DataError:  # there are labels enough: it is the words
+        tell("label_errors: these rows hold no words to judge labels by; no row is judged")
+        return []
     worth, likely = plausibility(judged)
     errors = estimate_errors(judged)
     if errors.found < FEWEST_FOUND and judged.judged.any():
