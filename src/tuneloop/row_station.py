@@ -90,6 +90,8 @@ def timed_prepare(
     room = room_of(recipe, input_files(recipe, home), run.cleaning, key)
     if room.folder is not None:
         say(f"rows: cleaned through files in {room.folder}, by {recipe.engine} workers")
+        if whole := [name for name in ("label_errors", "relevance") if getattr(recipe.clean, name)]:
+            say(f"rows: {' and '.join(whole)} will hold all rows in memory, whatever clean.memory_mb says")
     try:
         with at_most(room.workers):
             prepared = prepare_rows(

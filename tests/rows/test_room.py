@@ -270,6 +270,20 @@ def test_the_bound_sets_how_many_work_at_once(
     assert seen == [workers] * 2 and threads() == 64
 
 
+def test_stages_that_keep_no_bound_are_named_where_rows_go_through_files(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(row_station, "prepare_rows", stopped)
+    for larger, asked, told in ((1, True, False), (2**40, False, False), (2**40, True, True)):
+        monkeypatch.setattr("tuneloop.rows.room.PER_BYTE", larger)
+        with pytest.raises(KeyboardInterrupt):
+            row_station.timed_prepare(recipe(clean={"label_errors": asked}), home, (), RunFolder(tmp_path), "key")
+        assert ("label_errors will hold all rows in memory" in capsys.readouterr().err) is told
+
+
 def test_a_bound_on_workers_ends_where_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
     with at_most(2):
