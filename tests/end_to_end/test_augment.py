@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.end_to_end.workbench import write_recipe
+from tests.end_to_end.workbench import lines_of, tuneloop, write_intents, write_recipe
 
 from tuneloop import flow, stations
 from tuneloop.errors import DataError
 from tuneloop.recipe import load_recipe
 from tuneloop.runs import RUNS, RunFolder
+from tuneloop.terminal import Bar
 
 Models = Callable[[str], Path]
 
@@ -45,6 +49,48 @@ def test_rows_ask_in_other_words_each_epoch_and_the_classes_stay(intents: Path, 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for(intents: Path, model: Models):
     assert ready_of(write_recipe(intents, "classification", model("llama"))).fresh is None
+
+
+def losses(folder: Path) -> list[float]:
+    """Of every step."""
+    return [line["loss"] for line in lines_of(folder / "runs/r/log.jsonl") if "loss" in line]
+
+
+def test_a_run_that_stops_and_goes_on_trains_on_the_words_of_the_unbroken_one(
+    tmp_path: Path, model: Models, monkeypatch: pytest.MonkeyPatch
+):
+    """And on other words than a run without augmentation."""
+    whole, cut, plain = (tmp_path / name for name in ("whole", "cut", "plain"))
+    for folder in (whole, cut, plain):
+        folder.mkdir()
+        write_intents(folder)
+        changes = {} if folder == plain else {"augment__synonyms": {"rate": 0.5}, "augment__noise": {"rate": 0.5}}
+        write_recipe(folder, "classification", model("llama"), train__num_train_epochs=2, **changes)
+    advance, steps = Bar.advance, 0
+
+    def struck(bar: Bar, *args: Any, note: str = "", **options: Any) -> None:
+        nonlocal steps
+        advance(bar, *args, note=note, **options)
+        steps += note.startswith("loss")
+        if note.startswith("loss") and steps == 12:  # of 18, in the second epoch
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as now:
+        now.setattr(Bar, "advance", struck)
+        done = tuneloop("train", "recipe.yaml", folder=cut)
+    assert done.status == 130 and "stopped at step 12 of 18" in done.err
+    for folder in (whole, cut, plain):
+        done = tuneloop("train", "recipe.yaml", *(["--resume"] if folder == cut else []), folder=folder)
+        assert done.status == 0, done.err
+        assert ("resumed at step 12 of 18" in done.err) == (folder == cut)
+    weights = [
+        (folder / "runs/r/model" / name).read_bytes()
+        for name in ("adapter_model.safetensors", "head.safetensors")
+        for folder in (whole, cut, plain)
+    ]
+    assert weights[0] == weights[1] != weights[2] and weights[3] == weights[4] != weights[5]
+    assert losses(whole) == losses(cut) and len(losses(whole)) == 18
+    assert losses(whole) != losses(plain)
 
 
 def test_a_table_that_is_not_there_is_an_error_before_the_model_loads(intents: Path, model: Models):

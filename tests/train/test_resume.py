@@ -4,13 +4,17 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
-from tests.tiny_training import LABELS, examples_of, lora_settings, make_job, small, weights_of
+from tests.tiny_training import LABELS, VOCABULARY, examples_of, lora_settings, make_job, small, weights_of
 from torch import nn
 
 from tuneloop.errors import TrainError
+from tuneloop.examples.batch import epoch_order
+from tuneloop.examples.encode import Example
 from tuneloop.infer.held_out import held_out_figures
 from tuneloop.model.adapt import METHODS
 from tuneloop.model.heads import Classifier
@@ -28,7 +32,10 @@ def network(task: str, method: str) -> nn.Module:
     return Classifier(model, LABELS, pooling="mean", attention="causal") if task == "classification" else model
 
 
-def go(task: str, method: str, folder, *, resume: bool = False, kill_at: int | None = None, by=signal.SIGINT, key="k"):
+def go(
+    task: str, method: str, folder, *, resume: bool = False, kill_at: int | None = None, by=signal.SIGINT, key="k",
+    fresh=None,
+):  # fmt: skip
     """One session of a run, perhaps with a signal in its `kill_at`th forward pass; gives (weights, state)."""
     model, rows = network(task, method), examples_of(task, LENGTHS)
     torch.manual_seed(99 if resume else 4)  # a resumed process starts with another generator
@@ -45,7 +52,8 @@ def go(task: str, method: str, folder, *, resume: bool = False, kill_at: int | N
 
     network_ = model.backbone if isinstance(model, Classifier) else model
     (network_.get_base_model() if method == "lora" else network_).model.register_forward_pre_hook(strike)
-    state = train(model, make_job(task, rows, folder, key=key, **RUN), validate=validate, resume=resume)
+    job = replace(make_job(task, rows, folder, key=key, **RUN), fresh=fresh)
+    state = train(model, job, validate=validate, resume=resume)
     return weights_of(model), state
 
 
@@ -87,6 +95,42 @@ def test_stopped_and_resumed_is_unbroken(task, method, tmp_path, unbroken):
         go(task, method, tmp_path, kill_at=5)  # in the middle of an epoch, and of a line of the log
     assert "step-00000005" in [p.name for p in (tmp_path / "checkpoints").iterdir()]
     assert_same(go(task, method, tmp_path, resume=True), wanted, tmp_path, reference)
+
+
+class Drawn:
+    """Examples of which each epoch shows other tokens, and what was asked of it: (places, epoch) a step."""
+
+    def __init__(self, task: str) -> None:
+        self.examples, self.asked = examples_of(task, LENGTHS), list[tuple[list[int], int]]()
+
+    def __call__(self, places: Sequence[int], epoch: int) -> list[Example]:
+        self.asked.append((list(places), epoch))
+        return [self._shown(self.examples[place], epoch) for place in places]
+
+    def _shown(self, example: Example, epoch: int) -> Example:
+        def other(token: int) -> int:
+            return 3 + (token + 11 * (epoch + 1)) % (VOCABULARY - 3)
+
+        labels = [label if label == -100 else other(label) for label in example.labels]
+        return replace(example, input_ids=[other(token) for token in example.input_ids], labels=labels)
+
+
+@pytest.mark.parametrize("task", ["classification", "generation"])
+def test_the_rows_that_an_epoch_draws_are_trained_on_and_drawn_again_after_a_stop(task, tmp_path, unbroken):
+    whole, before, after = Drawn(task), Drawn(task), Drawn(task)
+    wanted = go(task, "lora", tmp_path / "whole", fresh=whole)
+    orders = [epoch_order(len(LENGTHS), 3, epoch) for epoch in range(3)]
+    steps = [(order[first : first + 4], epoch) for epoch, order in enumerate(orders) for first in (0, 4, 8)]
+    assert whole.asked == steps and len(steps) == 9
+    with pytest.raises(Stopped, match="at step 5 of 9"):
+        go(task, "lora", tmp_path / "cut", fresh=before, kill_at=5)
+    assert_same(
+        go(task, "lora", tmp_path / "cut", fresh=after, resume=True), wanted, tmp_path / "cut", tmp_path / "whole"
+    )
+    assert before.asked + after.asked == steps and len(before.asked) == 5
+    plain, reference = unbroken(task, "lora")
+    assert all(not torch.equal(wanted[0][name], plain[0][name]) for name in plain[0])
+    assert log(reference) != log(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kill_at", [1, 3, 9])
