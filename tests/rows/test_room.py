@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,10 +20,9 @@ from tuneloop.errors import RecipeError
 from tuneloop.recipe import Recipe, recipe_from_tree
 from tuneloop.records import Row
 from tuneloop.report.row_page import rows_page
-from tuneloop.rows import near_duplicates, outliers, read, text_file
+from tuneloop.rows import clean, near_duplicates, outliers, read, text_file
 from tuneloop.rows.engine import Cores, Engine, Here, Ray, at_most, threads
 from tuneloop.rows.prepare import prepare_rows, save_prepared
-from tuneloop.rows.read import parse_part
 from tuneloop.rows.room import MEMORY, Room, room_of
 from tuneloop.runs import RunFolder
 
@@ -192,26 +192,33 @@ def test_a_ray_cluster_gives_the_same_bytes(
         ray.shutdown()
 
 
-def test_what_was_read_before_a_stop_is_not_read_again(
-    home: Path, tmp_path: Path, in_memory: dict[str, str], small_blocks: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "room").mkdir()
-    calls: list[Any] = []
+@pytest.mark.parametrize(
+    ("station", "work", "files"),
+    [(read, "parse_part", ["rows"]), (clean, "repair_block", ["kept", "dropped", "repairs"])],
+    ids=["read", "mended"],
+)
+def test_what_was_done_before_a_stop_is_not_done_again(
+    home: Path, tmp_path: Path, in_memory: dict[str, str], small_blocks: None, monkeypatch: pytest.MonkeyPatch,
+    station: ModuleType, work: str, files: list[str],
+) -> None:  # fmt: skip
+    room, calls, whole = tmp_path / "room", list[Any](), getattr(station, work)
+    room.mkdir()
 
     def stopped(task: Any) -> int:
         calls.append(task)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return parse_part(task)
+        return int(whole(task))
 
-    monkeypatch.setattr(read, "parse_part", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        prepare_rows(recipe(), home, (), Room(tmp_path / "room"))
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "room").glob("*-rows")}
-    assert len(before) == 4
-    monkeypatch.setattr(read, "parse_part", parse_part)
-    assert written(tmp_path / "run", home, Room(tmp_path / "room"), recipe()) == in_memory
+    with monkeypatch.context() as now:
+        now.setattr(station, work, stopped)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_rows(recipe(), home, (), Room(room))
+    before = {file: file.stat().st_mtime_ns for name in files for file in room.glob(f"*-{name}")}
+    assert len(before) == 4 * len(files)
+    assert written(tmp_path / "run", home, Room(room), recipe()) == in_memory
     assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert len(list(room.glob(f"*-{files[0]}"))) > 5
 
 
 def never(*_: Any, **__: Any) -> Any:
