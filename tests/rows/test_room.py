@@ -10,8 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
+from benchmarks.dirt.sets import made_up
+from benchmarks.relevance.inputs import word_vectors
 from tests.rows.conftest import Write
 
 from tuneloop import row_station, shelf
@@ -23,6 +26,7 @@ from tuneloop.report.row_page import rows_page
 from tuneloop.rows import clean, near_duplicates, outliers, read, text_file
 from tuneloop.rows.engine import Cores, Engine, Here, Ray, at_most, threads
 from tuneloop.rows.prepare import prepare_rows, save_prepared
+from tuneloop.rows.relevance import Embedder
 from tuneloop.rows.room import MEMORY, Room, room_of
 from tuneloop.runs import RunFolder
 
@@ -89,11 +93,11 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe.model_validate(parts | changes)
 
 
-def written(folder: Path, home: Path, room: Room, asked: Recipe) -> dict[str, str]:
+def written(folder: Path, home: Path, room: Room, asked: Recipe, reader: Embedder | None = None) -> dict[str, str]:
     """File of the data folder -> its hash."""
     run = RunFolder(folder)
     run.path.mkdir()
-    save_prepared(prepare_rows(asked, home, (), room), run)
+    save_prepared(prepare_rows(asked, home, (), room, None if reader is None else lambda: reader), run)
     return {file.name: sha256_file(file) for file in run.data.iterdir() if file.suffix != ".sqlite"}
 
 
@@ -115,6 +119,33 @@ def test_files_give_the_same_bytes_whoever_works(
     (tmp_path / "room").mkdir()
     assert written(tmp_path / "run", home, Room(tmp_path / "room", engine), recipe()) == in_memory
     assert set(in_memory) >= {"train.parquet", "clean.parquet", "dropped.parquet", "repairs.parquet", "report.json"}
+
+
+def test_files_give_the_same_bytes_where_relevance_and_labels_are_judged(tmp_path: Path, small_blocks: None) -> None:
+    """Both stages look at all rows at once, behind those that work block by block."""
+    chance, questions = random.Random(7), made_up(400)
+    lines = [
+        json.dumps(one | ({"label": chance.choice(questions)["label"]} if place % 20 == 0 else {}), ensure_ascii=False)
+        for place, one in enumerate(questions)
+    ]
+    who = ["the cow", "three mice", "a star", "little Ann", "the old king"] * 8
+    strangers = [f"{name} {chance.choice(['jumped', 'ran away', 'sang'])} over hill {n}" for n, name in enumerate(who)]
+    lines += [json.dumps({"text": text, "label": chance.choice(questions)["label"]}) for text in strangers]
+    lines += chance.sample(lines, 30)
+    chance.shuffle(lines)
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "room").mkdir()
+    words = Embedder("words", word_vectors, lambda texts: np.ones(len(texts), dtype=bool))
+    stages = {"near_duplicates": False, "relevance": {"drop_below": 0.1, "keep_above": 0.999}, "label_errors": True}
+    data = {"train": "a.jsonl", "validation": 0.1, "test": 0.1}
+    asked = recipe(clean=stages, data=data)
+    memory = written(tmp_path / "memory", tmp_path, MEMORY, asked, words)
+    assert written(tmp_path / "files", tmp_path, Room(tmp_path / "room"), asked, words) == memory
+    told = json.loads((tmp_path / "memory/data/report.json").read_text(encoding="utf-8"))
+    counts = told["counts"]["train"]
+    assert told["doubts"].keys() == {"relevance", "label_errors"} and min(told["doubts"].values()) > 1
+    assert counts["dropped"]["relevance"] > 20 and counts["kept"] > 200
+    assert len(list((tmp_path / "room").glob("*-kept"))) > 3
 
 
 def test_no_stage_and_no_page_keeps_the_rows_of_files_in_memory(
