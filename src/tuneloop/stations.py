@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from torch import nn
 
     from tuneloop.augment.masked_lm import FillMask
+    from tuneloop.augment.report import Judge
     from tuneloop.augment.station import Masked
     from tuneloop.augment.variants import Variants
     from tuneloop.examples.encode import Example
@@ -156,7 +157,9 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared, home: Path) -> Re
     check_fits(recipe, source)
     tokenizer = load_tokenizer(source)
     encode = functools.partial(encode_rows, recipe, tokenizer=tokenizer, labels=prepared.labels)
-    trained = training_examples(recipe, prepared, encode, home)
+    # Where wordings are still to be made, `with_variants` looks at these rows again, and judges them then.
+    judge = None if recipe.augment.made else _judge_of(recipe, prepared)
+    trained = training_examples(recipe, prepared, encode, home, judge=judge)
     validation = encode(prepared.validation)
     loaded = load_model(source, dtype=recipe.model.dtype, head=recipe.task.type == "generation")
     network = method(loaded.model, adapt=recipe.adapt, seed=recipe.seed).model
@@ -191,10 +194,19 @@ def with_variants(ready: Ready, recipe: Recipe, prepared: Prepared, variants: Va
     from tuneloop.examples.training import training_examples
 
     encode = functools.partial(encode_rows, recipe, tokenizer=ready.tokenizer, labels=prepared.labels)
-    trained = training_examples(recipe, prepared, encode, home, variants)
+    trained = training_examples(recipe, prepared, encode, home, variants, _judge_of(recipe, prepared))
     return replace(
         ready, train=trained.examples, facts=trained.facts, fresh=trained.fresh, augment=trained.augment
     )  # fmt: skip
+
+
+def _judge_of(recipe: Recipe, prepared: Prepared) -> Judge | None:
+    """Who tells whether augmented rows keep their label; None where nothing is augmented, or nobody can tell."""
+    from tuneloop.score.judge import label_judge
+
+    if recipe.task.type != "classification" or not (recipe.augment.drawn or recipe.augment.made):
+        return None
+    return label_judge(prepared.train)
 
 
 def masked_of(recipe: Recipe, home: Path) -> Masked | None:
@@ -309,7 +321,7 @@ def train_station(
     from tuneloop.train.loop import Job, train
 
     _clear_old(run, resume=resume)
-    _tell_augment(run, ready.augment)
+    _tell_augment(run, ready.augment, recipe)
     _say_facts(ready.facts, recipe.task.type, recipe.data.max_length)
     torch.manual_seed(recipe.seed)
     pad = ready.tokenizer.pad_token_id
@@ -379,8 +391,10 @@ def _clear_old(run: RunFolder, *, resume: bool) -> None:
         path.unlink(missing_ok=True)
 
 
-def _tell_augment(run: RunFolder, told: dict[str, Any]) -> None:
-    """Write and say what augmentation does in the first epoch, and how many rows it added."""
+def _tell_augment(run: RunFolder, told: dict[str, Any], recipe: Recipe) -> None:
+    """Write and say what augmentation does in the first epoch, how many rows it added, and whether labels are kept."""
+    from tuneloop.score.judge import KEPT_FROM, labels_told
+
     if not told:
         return
     write_json(run.augmentation, told)
@@ -392,6 +406,15 @@ def _tell_augment(run: RunFolder, told: dict[str, Any]) -> None:
         say(f"augment: {told['added']:,} rows are other wordings of training rows")
     if not names and not told["added"]:
         warn("augment changes none of the rows")
+    labels = told.get("labels")
+    if not labels or not labels["changed"]:
+        return
+    if labels["share"] >= KEPT_FROM:
+        say(f"augment: {labels_told(labels)}")
+    else:
+        methods = ", ".join(f"augment.{name}" for name in (*recipe.augment.drawn, *recipe.augment.made))
+        wanted = f"wanted {KEPT_FROM:.0%} or more: lower the rates of {methods}, or leave one out"
+        warn(f"augment: {labels_told(labels)}; {wanted}")
 
 
 def _say_facts(facts: dict[str, Any], task: str, max_length: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.end_to_end.workbench import lines_of, tuneloop, write_intents, write_recipe
+from tests.end_to_end.workbench import lines_of, read_json, tuneloop, write_intents, write_recipe
 
 from tuneloop import flow, stations
 from tuneloop.errors import DataError
@@ -45,6 +45,24 @@ def test_rows_ask_in_other_words_each_epoch_and_the_classes_stay(intents: Path, 
     assert ids[1] == ids[2]
     assert ids[0] != ids[1] != ids[3]
     assert [e.target for e in first] == [e.target for e in second] == [e.target for e in ready.train]
+
+
+def test_show_and_a_run_tell_how_many_rows_keep_their_label(intents: Path, model: Models):
+    write_recipe(intents, "classification", model("llama"), augment__synonyms={"rate": 0.1})
+    who = "a judge (TF-IDF and a linear classifier that learnt from the rows as they stand)"
+    shown = tuneloop("show", "recipe.yaml", "-n", 1, folder=intents).out
+    assert who in " ".join(shown.split()) and "labels: of 72 rows whose original" in shown
+    done = tuneloop("train", "recipe.yaml", folder=intents)
+    assert done.status == 0, done.err
+    labels = read_json(intents / "runs/r/augment.json")["labels"]
+    assert labels["judged"] == 72 and 0 < labels["changed_kept"] <= labels["changed"] < 72
+    told = f"augment: of 72 rows whose original {who} gets right, {labels['kept']} ({labels['share']:.1%})"
+    assert told in done.err and "lower the rates" not in done.err
+
+
+def test_rows_that_are_no_classification_have_no_judge(answers: Path, model: Models):
+    ready = ready_of(write_recipe(answers, "generation", model("llama"), augment__synonyms={"rate": 0.5}))
+    assert ready.augment and "labels" not in ready.augment
 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for(intents: Path, model: Models):

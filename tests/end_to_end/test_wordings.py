@@ -332,6 +332,25 @@ def test_a_teacher_that_fails_leaves_the_model_that_stands(intents: Path, model:
     assert tuneloop("predict", "r", "test.jsonl", "-n", 1, folder=intents).status == 0
 
 
+def test_wordings_that_lose_their_label_are_warned_of(intents: Path, model: Models, teacher: Fake):
+    teacher.answer = lambda body, number: said(f"where is the transfer that I sent to my friend number {number}")
+    write(intents, model("llama"), teacher)
+    done = trained(intents)
+    labels = read_json(intents / "runs/r/augment.json")["labels"]
+    made = variants(intents)
+    kept = sum(row.label == "transfer" for row in made)
+    assert len(made) > 60 and kept < len(made) / 2
+    # Each row, which no epoch changes, and its wording, which is held against it.
+    assert (labels["judged"], labels["kept"]) == (72 + len(made), 72 + kept)
+    assert (labels["changed"], labels["changed_kept"]) == (len(made), kept)
+    assert {lost["judge"] for lost in labels["lost"]} == {"transfer"}
+    told = (
+        f"{72 + kept} ({labels['share']:.1%}) keep their label in other words; of the {len(made)} that differ, {kept}"
+    )
+    assert f"{told}; wanted 97% or more: lower the rates of augment.paraphrase, or leave one out" in done.err
+    assert done.err.count("keep their label in other words") == 1
+
+
 # -- errors before anything heavy -------------------------------------------------------------------------------
 
 WRONG: list[tuple[dict[str, Any], str]] = [

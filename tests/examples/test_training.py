@@ -11,6 +11,7 @@ import pytest
 
 from tuneloop.augment.variants import Variants
 from tuneloop.errors import DataError
+from tuneloop.examples import training
 from tuneloop.examples.encode import Example
 from tuneloop.examples.training import training_examples
 from tuneloop.recipe import Recipe
@@ -92,3 +93,38 @@ def test_without_anything_to_draw_the_examples_stay(augment: dict[str, Any]):
     found = training_examples(recipe(**augment), Prepared(ROWS, [], [], [], [], ["a"], {}), encode, Path())
     assert found.fresh is None and shown(found.examples) == [r.text[:LONGEST] for r in ROWS]
     assert bool(found.augment) == bool(augment)
+
+
+def test_a_judge_looks_at_the_first_rows_as_an_epoch_shows_them_and_at_wordings_that_are_rows(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(training, "LOOKED_AT", 4)
+    rows = [row(f"the problem with the phone is {place}", "b" if place == "d" else "a") for place in "abcdef"]
+    made = [reworded(rows[0], "the card is a"), reworded(rows[1], "the phone is b"), reworded(rows[5], "the card is f")]
+    asked = recipe(paraphrase={"use": "append"}, synonyms={"rate": 1.0})
+    texts: list[str] = []
+
+    def judge(some: Sequence[str]) -> list[str]:
+        """Whatever is of a card is of another class."""
+        texts.extend(some)
+        return ["c" if "card" in text else "a" for text in some]
+
+    def labels(asked: Recipe) -> Any:
+        prepared = Prepared(rows, [], [], [], [], ["a", "b", "c"], {})
+        return training_examples(asked, prepared, encode, Path(), Variants(made, {}), judge).augment["labels"]
+
+    found = labels(asked)
+    assert {key: found[key] for key in ("judged", "kept", "changed", "changed_kept")} == {
+        "judged": 5, "kept": 4, "changed": 5, "changed_kept": 4,  # rows a, b, c and their two wordings; d is not read
+    }  # fmt: skip
+    assert [lost["before"] for lost in found["lost"]] == [rows[0].text]
+    assert set(texts) >= {one.text for one in rows[:4]} and not {"e", "f"} & {text[-1] for text in texts}
+    assert any("problem" not in text and "card" not in text for text in texts)
+    found = labels(recipe(paraphrase={"use": "append"}))
+    assert (found["judged"], found["changed"], found["changed_kept"]) == (5, 2, 1)
+    assert (
+        "labels"
+        not in training_examples(
+            asked, Prepared(rows, [], [], [], [], ["a", "b", "c"], {}), encode, Path(), Variants(made, {})
+        ).augment
+    )

@@ -281,6 +281,21 @@ def test_augmentation_tells_methods_counts_cost_and_marked_samples(make_run, lan
     assert "<mark>my</mark>" in page and "<mark>&lt;b&gt;has</mark>" in page and "我的<mark>电脑</mark>坏了" in page
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_page_says_how_many_labels_are_kept_and_who_judged(make_run, lang):
+    run, words = make_run(lang=lang), WORDS[lang]
+    run.save_recipe(recipe_from_tree(run.load_recipe().model_dump() | {"augment": {"synonyms": {}}}, "fake"))
+    run.augmentation.write_text(json.dumps(AUGMENT), encoding="utf-8")
+    assert not [part for part in read(run).text if "TF-IDF" in part and words["wordings_labels"][:4] in part]
+    labels = {"judged": 990, "kept": 941, "share": 0.950505, "changed": 400, "changed_kept": 351, "lost": []}
+    run.augmentation.write_text(json.dumps(AUGMENT | {"labels": labels}), encoding="utf-8")
+    told = words["wordings_labels"].format(judged="990", kept="941", share="95.1%", changed="400", changed_kept="351")
+    assert told in read(run).text
+    none = labels | {"judged": 0, "kept": 0, "share": None, "changed": 0, "changed_kept": 0}
+    run.augmentation.write_text(json.dumps(AUGMENT | {"labels": none}), encoding="utf-8")
+    assert words["wordings_unjudged"] in read(run).text
+
+
 def test_without_a_teacher_or_a_method_that_is_made_there_is_no_cost(make_run):
     run = make_run(lang="en")
     run.save_recipe(recipe_from_tree(run.load_recipe().model_dump() | {"augment": {"synonyms": {}}}, "fake"))

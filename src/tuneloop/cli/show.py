@@ -183,8 +183,11 @@ def _print_wordings(recipe: Recipe, prepared: Prepared, home: Path, count: int) 
     from tuneloop.augment.augmentation import augmentation_of
     from tuneloop.augment.report import report
     from tuneloop.augment.station import variants_path
+    from tuneloop.augment.variants import appended
+    from tuneloop.examples.training import label_figures
     from tuneloop.rows.table import read_table
     from tuneloop.runs import RUNS
+    from tuneloop.score.judge import label_judge, labels_told
 
     augment = recipe.augment
     if not (augment.drawn or augment.made):
@@ -200,6 +203,10 @@ def _print_wordings(recipe: Recipe, prepared: Prepared, home: Path, count: int) 
         out.print(f"\n{sample['method']}:", markup=False)
         out.print(_marked(sample["before"]))
         out.print(_marked(sample["after"]))
+    judge = label_judge(prepared.train) if recipe.task.type == "classification" else None
+    if judge is not None:
+        found = label_figures(prepared.train, appended([], variants, augment), how, judge)
+        out.print(f"\nlabels: {labels_told(found)}", markup=False)
     if augment.made and not variants:
         names = ", ".join(augment.made)
         out.print(f"\n{names}: nothing is made yet; `tuneloop run` makes it before it trains", markup=False)

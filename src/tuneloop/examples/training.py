@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneloop.augment.augmentation import augmentation_of
+from tuneloop.augment.augmentation import Augmentation, augmentation_of
 from tuneloop.augment.fresh import FreshExamples, encoded_rows
-from tuneloop.augment.report import report
+from tuneloop.augment.report import Judge, label_preservation, report
 from tuneloop.augment.variants import Variants, appended, origin_of
 from tuneloop.examples.encode import IGNORED, Example, check_trained
 from tuneloop.recipe import Recipe
@@ -34,8 +34,8 @@ class Training:
         examples: Of the rows that teach something, wordings that are rows of their own last.
         facts: What `check_trained` counted, over all rows.
         fresh: (indexes of examples, epoch) -> the examples as this epoch shows them; None: as they stand.
-        augment: What augmentation does (`augment.report.report` of the first rows), and `added`, the wordings that are
-            rows of their own; {} where there is none.
+        augment: What augmentation does (`augment.report.report` of the first rows), `added`, the wordings that are
+            rows of their own, and with a judge `labels` (`label_figures`); {} where there is none.
     """
 
     examples: list[Example]
@@ -45,8 +45,9 @@ class Training:
 
 
 def training_examples(
-    recipe: Recipe, prepared: Prepared, encode: Encode, home: Path, variants: Variants | None = None
-) -> Training:
+    recipe: Recipe, prepared: Prepared, encode: Encode, home: Path, variants: Variants | None = None,
+    judge: Judge | None = None,
+) -> Training:  # fmt: skip
     """Encode the training rows and what augmentation makes of them.
 
     A wording that cannot be encoded, or that the cut at max_length takes an end from which the original keeps, is no
@@ -58,6 +59,7 @@ def training_examples(
         encode: How rows are encoded.
         home: Where the recipe's relative paths start.
         variants: The wordings that were made once; None before.
+        judge: Tells whether a row keeps its label in other words; None: not measured.
 
     Raises:
         DataError: if nothing would be trained, or the user's table of synonyms cannot be read.
@@ -74,7 +76,7 @@ def training_examples(
         else:
             rows.append(row)
             examples.append(example)
-    added = len(rows) - len(prepared.train)
+    wordings = rows[len(prepared.train) :]
     facts = check_trained(examples, recipe.task.type)
 
     def teaches(example: Example) -> bool:
@@ -89,5 +91,27 @@ def training_examples(
         augment, task=recipe.task.type, seed=recipe.seed, labels=prepared.labels, variants=made, folder=home
     )
     fresh = FreshExamples(rows, examples, how, encode, teaches=teaches) if augment.dynamic else None
-    told = report(prepared.train[:LOOKED_AT], how, variants=made, skipped=not_used) | {"added": added}
+    told = report(prepared.train[:LOOKED_AT], how, variants=made, skipped=not_used) | {"added": len(wordings)}
+    if judge is not None:
+        told["labels"] = label_figures(prepared.train, wordings, how, judge)
     return Training(examples, facts, fresh, told)
+
+
+def label_figures(
+    rows: Sequence[Row], wordings: Sequence[Row], augmentation: Augmentation, judge: Judge
+) -> dict[str, Any]:
+    """How many of the first LOOKED_AT rows keep their label as the first epoch shows them (see `label_preservation`).
+
+    Args:
+        rows: The training rows.
+        wordings: Those that are rows of their own; each is held against the row that it was made of.
+        augmentation: What changes them all.
+        judge: Texts -> labels.
+    """
+    looked = {row.id: row for row in rows[:LOOKED_AT]}
+    pairs = [(row, augmentation.augmented(row, 0)) for row in looked.values()]
+    for wording in wordings:
+        _, origin = origin_of(wording) or ("", "")
+        if origin in looked:
+            pairs.append((looked[origin], augmentation.augmented(wording, 0)))
+    return label_preservation(pairs, judge)

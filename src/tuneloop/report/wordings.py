@@ -35,6 +35,7 @@ def wordings_section(story: Story) -> Html:
         story.say("wordings"),
         note,
         table(heads, lines),
+        _labels(story, told.get("labels")),
         _cost(story),
         tag("div", tag("h3", story.say("wordings_samples")), *cards) if cards else None,
     )
@@ -50,6 +51,16 @@ def _not_used(told: dict[str, Any], name: str) -> Child:
     reasons = [(*key.partition(": "), count) for key, count in told["skipped"].items()]
     lines = [tag("div", f"{why}: {count:,}") for method, _, why, count in reasons if method == name]
     return join(*lines) if lines else DASH
+
+
+def _labels(story: Story, found: dict[str, Any] | None) -> Html | None:
+    """How many rows keep their label in the eyes of a judge, where one judged, and who that is."""
+    if not found:
+        return None
+    if not found["judged"]:
+        return tag("p", story.say("wordings_unjudged"), class_="note")
+    counts = {key: f"{found[key]:,}" for key in ("judged", "kept", "changed", "changed_kept")}
+    return tag("p", story.say("wordings_labels", share=f"{found['share']:.1%}", **counts), class_="note")
 
 
 def _cost(story: Story) -> Html | None:

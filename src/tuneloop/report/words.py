@@ -175,6 +175,13 @@ ENGLISH = {
         "Shares are of the first {n} training rows in the first epoch; it shows {changed} of them in other words."
         " Answers, labels and held-out rows never change."
     ),
+    "wordings_labels": (
+        "Labels: of {judged} rows whose original a judge gets right, {kept} ({share}) keep their label in other words;"
+        " of the {changed} that differ, {changed_kept}. The judge is TF-IDF with a linear classifier. It learnt from"
+        " the training rows as they stand, so it has read the originals and is lenient: a low share is a fault, a high"
+        " one no proof."
+    ),
+    "wordings_unjudged": "Labels: the judge (TF-IDF with a linear classifier) gets no original right; nothing known.",
     "wordings_method": "Method",
     "wordings_how": "How",
     "wordings_rows": "Rows",
@@ -347,6 +354,13 @@ CHINESE = {
     "template": "模板",
     "wordings": "训练样本的其他说法",
     "wordings_note": "比例按前 {n} 条训练样本在第一轮中计算；其中 {changed} 换了说法。答案、标签和留出数据从不改变。",
+    "wordings_labels": (
+        "标签：评判器答对原文的样本有 {judged} 条，换了说法后其中 {kept} 条（{share}）标签不变；"
+        "文字有变的 {changed} 条里，标签不变的有 {changed_kept} 条。"
+        "评判器是 TF-IDF 加线性分类器，用训练样本的原文训练，因此偏宽松："
+        "比例低说明有问题，比例高并不能证明没有问题。"
+    ),
+    "wordings_unjudged": "标签：评判器（TF-IDF 加线性分类器）没有答对任何一条原文，因此无从判断。",
     "wordings_method": "方法",
     "wordings_how": "方式",
     "wordings_rows": "样本",
