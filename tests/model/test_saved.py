@@ -149,6 +149,17 @@ def test_a_template_that_was_exchanged_is_refused(bases, tmp_path):
         load_tuned(tmp_path / "m")
 
 
+def test_saving_draws_no_bar_of_another_library(bases, tmp_path, capfd):
+    save_tuned(
+        tmp_path / "m",
+        tuned_network(bases["llama"], "full"),
+        tokenizer_of("llama"),
+        arguments(bases["llama"], method="full"),
+        "",
+    )
+    assert capfd.readouterr().err == ""
+
+
 def test_an_older_model_is_replaced_whole(bases, tmp_path):
     source, folder = bases["llama"], tmp_path / "m"
     save_tuned(folder, tuned_network(source, "full"), tokenizer_of("llama"), arguments(source, method="full"), "")

@@ -185,7 +185,7 @@ def _weights(source: Source, kind: type[PreTrainedModel], dtype: torch.dtype, **
     options: dict[str, Any] = {"attn_implementation": "sdpa", "local_files_only": True, "use_safetensors": True}
     options |= {"dtype": dtype, "output_loading_info": True, **extra}
     try:
-        with _quiet():  # its report of missing weights becomes an error below
+        with quiet():  # its report of missing weights becomes an error below
             loaded: Any = kind.from_pretrained(source.folder, **options)
         model, info = loaded
     except Exception as error:  # a config that contradicts its weights surfaces in many kinds
@@ -210,7 +210,7 @@ def _weights(source: Source, kind: type[PreTrainedModel], dtype: torch.dtype, **
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence transformers' own log and progress bars while the block runs."""
     told, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -33,7 +33,7 @@ from tuneloop.examples.template import template_of
 from tuneloop.model.adapt import wrap_lora
 from tuneloop.model.cache import settings_sha256
 from tuneloop.model.heads import Classifier, base_model, is_encoder, network_of
-from tuneloop.model.load import load_model
+from tuneloop.model.load import load_model, quiet
 from tuneloop.model.reader import Reader, choose_reader
 from tuneloop.model.safetensors_header import read_header
 from tuneloop.model.safety import CONFIG_KEYS
@@ -121,7 +121,8 @@ def _head_tensors(classifier: Classifier) -> dict[str, Tensor]:
 
 def _save_full(network: PreTrainedModel, classifier: Classifier | None, folder: Path) -> None:
     if classifier is None or not classifier.saves_as_seq_cls:
-        network.save_pretrained(folder)
+        with quiet():
+            network.save_pretrained(folder)
         if classifier is not None:
             save_file(_head_tensors(classifier), folder / "head.safetensors")
         return
