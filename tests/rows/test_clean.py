@@ -131,7 +131,7 @@ def test_tuneloop_clean_mends_a_real_file_records_it_and_does_the_same_again(in_
         assert [row.text for row in read_table(data / "test.parquet")] == ["held out", "held &amp; out"]
         said = " ".join(report["warnings"])
         assert "1 test labels are written otherwise in training, and read so: 'B' as 'b' (1)" in said
-        assert "1 test rows hold HTML remains" in said
+        assert "test rows with HTML remains, which are taken out of training rows alone: 1" in said
     assert tables[0] == tables[1]
     assert [row.id for row in tables[0][0] if row.lineage] == [content_id(r) for r in tables[0][0] if r.lineage]
     assert {repair.row for repair in tables[0][1]} == {row.id for row in tables[0][0] if row.lineage}

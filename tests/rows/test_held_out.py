@@ -101,7 +101,7 @@ def test_content_is_never_changed(prepared: Callable[..., Prepared]) -> None:
     train = [{"text": "x &amp; y", "label": LABELS[0]}]
     found = prepared(train, test)
     assert [row.text for row in found.test] == [row["text"] for row in test[:3]]
-    assert "1 test rows hold HTML remains, which are taken out of training rows alone" in found.report["warnings"]
+    assert "test rows with HTML remains, which are taken out of training rows alone: 1" in found.report["warnings"]
     said = prepared([], test).report["warnings"]
     assert not any("HTML" in line for line in said), "the training rows had none"
 
@@ -110,7 +110,7 @@ def test_personal_data_in_held_out_rows_is_counted_and_kept(prepared: Callable[.
     test = [{"text": f"电话{number}", "label": LABELS[0]} for number in ("13800138000", "13800138001", "没填")]
     found = prepared([], test, personal_data=True)
     assert [row.text for row in found.test] == [row["text"] for row in test]
-    said = "2 test rows hold personal data, which is masked in training rows alone"
+    said = "test rows with personal data, which is masked in training rows alone: 2"
     assert said in found.report["warnings"] and not any("validation rows" in line for line in found.report["warnings"])
     assert said not in prepared([], test).report["warnings"]
 

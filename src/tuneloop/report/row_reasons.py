@@ -95,10 +95,10 @@ WARNINGS: dict[str, str] = {
     "{n} {split} labels are written otherwise in training, and read so: {pairs}": (
         "{split}中有 {n} 个标签与训练集写法不同，按训练集的写法读取：{pairs}"
     ),
-    "{n} {split} rows hold HTML remains, which are taken out of training rows alone": (
+    "{split} rows with HTML remains, which are taken out of training rows alone: {n}": (
         "{split}中有 {n} 条带有 HTML 残留；只有训练样本会去除它们"
     ),
-    "{n} {split} rows hold personal data, which is masked in training rows alone": (
+    "{split} rows with personal data, which is masked in training rows alone: {n}": (
         "{split}中有 {n} 条含个人信息；只有训练样本会遮盖"
     ),
     "{n} of {m} classes have one training row, too few to learn from; slips? {shown}": (

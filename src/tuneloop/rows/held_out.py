@@ -131,9 +131,9 @@ def left_alone(splits: Splits, repairs: Iterable[Repair], clean: Clean) -> list[
     for split in HELD_OUT:
         side = _side(splits, split)
         if html and (count := sum(map(remains, side))):
-            said.append(f"{count} {split} rows hold HTML remains, which are taken out of training rows alone")
+            said.append(f"{split} rows with HTML remains, which are taken out of training rows alone: {count}")
         if clean.personal_data and (count := sum(map(holds_personal_data, side))):
-            said.append(f"{count} {split} rows hold personal data, which is masked in training rows alone")
+            said.append(f"{split} rows with personal data, which is masked in training rows alone: {count}")
     return said
 
 
