@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,12 +96,19 @@ def _notes(records: Sequence[Record]) -> list[str]:
     trained = [one for one in records if one["arm"] != "labels"]
     if not trained:
         return []
-    last = trained[-1]
-    bases = ", ".join(sorted({f"{one['set']}: {one['base']['name']} ({one['method']})" for one in trained}))
+    told = []
+    for name in dict.fromkeys(one["set"] for one in trained):
+        of_set = [one for one in trained if one["set"] == name]
+        how = next((json.dumps(one["augment"]) for one in of_set if one["augment"]), "not measured")
+        last = of_set[-1]
+        told.append(
+            f"- {name}: {last['base']['name']} ({last['method']}), {last['train_rows']:,} rows, {last['epochs']} epochs, "
+            f"learning rate {last['learning_rate']:g}; augmentation `{how}`; `{last['command']}`"
+        )
     return [
-        f"`{last['command']}`; {bases}; {last['epochs']} epochs, learning rate {last['learning_rate']:g}, "
-        f"augmentation {last['augment'] or trained[0]['augment']}. Both arms train the same number of steps. "
+        *told, "",
+        "Both arms of a set train the same number of steps. "
         "The difference is a paired bootstrap over test rows of the mean over seeds; hit rows come from "
         "`hits.py`, whose letters and words training does not use. A label is kept in the eyes of a judge trained on "
         "the set's full training rows (LinearSVC over TF-IDF and embedding; Chinese: the floor).",
-    ]
+    ]  # fmt: skip
