@@ -102,8 +102,8 @@ def _notes(records: Sequence[Record]) -> list[str]:
         how = next((json.dumps(one["augment"]) for one in of_set if one["augment"]), "not measured")
         last = of_set[-1]
         told.append(
-            f"- {name}: {last['base']['name']} ({last['method']}), {last['train_rows']:,} rows, {last['epochs']} epochs, "
-            f"learning rate {last['learning_rate']:g}; augmentation `{how}`; `{last['command']}`"
+            f"- {name}: {last['base']['name']} ({last['method']}), {last['train_rows']:,} rows, {last['epochs']} "
+            f"epochs, learning rate {last['learning_rate']:g}; augmentation `{how}`; `{last['command']}`"
         )
     return [
         *told, "",
