@@ -57,7 +57,8 @@ def test_the_real_sets(shared_data: Path, name: str, classes: int):
 def record(arm: str, seed: int, right: list[int], name: str = "banking77") -> dict[str, Any]:
     return {
         "set": name, "arm": arm, "seed": seed, "ids": [str(place) for place in range(len(right))], "command": "c",
-        "right": {"clean": right, "typos": right, "synonyms": right}, "epochs": 1, "learning_rate": 1e-3, "augment": {},
+        "right": {"clean": right, "typos": right, "synonyms": right}, "epochs": 1, "augment": {},
+        "train_rows": 770, "learning_rate": 1e-3,
         "base": {"name": "m"}, "method": "full",
     }  # fmt: skip
 
