@@ -99,9 +99,12 @@ def row_json(row: Row) -> str:
         "chosen": row.chosen, "rejected": row.rejected, "images": list(row.images), "audios": list(row.audios),
         "time": row.time, "meta": dict(row.meta),
     }  # fmt: skip
-    return json.dumps({key: value for key, value in parts.items() if value}, ensure_ascii=False).encode(
-        "utf-8", "backslashreplace"
-    ).decode()  # fmt: skip
+    return json_text({key: value for key, value in parts.items() if value})
+
+
+def json_text(value: Any) -> str:
+    r"""A value as JSON that UTF-8 can hold: half a surrogate pair becomes \ud800, all else stays readable."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # torch and transformers are imported where a model is needed
     from torch import nn
 
     from tuneloop.augment.masked_lm import FillMask
-    from tuneloop.augment.report import Judge
     from tuneloop.augment.station import Masked
     from tuneloop.augment.variants import Variants
     from tuneloop.examples.encode import Example
@@ -152,13 +151,14 @@ def attach(recipe: Recipe, source: Source, prepared: Prepared, home: Path) -> Re
     from tuneloop.model.load import load_model, load_tokenizer
     from tuneloop.model.safety import ARCHITECTURES
     from tuneloop.pick import pick
+    from tuneloop.score.judge import judge_of
 
     method = pick("method", METHODS, recipe.adapt.method)
     check_fits(recipe, source)
     tokenizer = load_tokenizer(source)
     encode = functools.partial(encode_rows, recipe, tokenizer=tokenizer, labels=prepared.labels)
     # Where wordings are still to be made, `with_variants` looks at these rows again, and judges them then.
-    judge = None if recipe.augment.made else _judge_of(recipe, prepared)
+    judge = None if recipe.augment.made else judge_of(recipe, prepared.train)
     trained = training_examples(recipe, prepared, encode, home, judge=judge)
     validation = encode(prepared.validation)
     loaded = load_model(source, dtype=recipe.model.dtype, head=recipe.task.type == "generation")
@@ -192,21 +192,13 @@ def with_variants(ready: Ready, recipe: Recipe, prepared: Prepared, variants: Va
         home: Where the recipe's relative paths start.
     """
     from tuneloop.examples.training import training_examples
+    from tuneloop.score.judge import judge_of
 
     encode = functools.partial(encode_rows, recipe, tokenizer=ready.tokenizer, labels=prepared.labels)
-    trained = training_examples(recipe, prepared, encode, home, variants, _judge_of(recipe, prepared))
+    trained = training_examples(recipe, prepared, encode, home, variants, judge_of(recipe, prepared.train))
     return replace(
         ready, train=trained.examples, facts=trained.facts, fresh=trained.fresh, augment=trained.augment
     )  # fmt: skip
-
-
-def _judge_of(recipe: Recipe, prepared: Prepared) -> Judge | None:
-    """Who tells whether augmented rows keep their label; None where nothing is augmented, or nobody can tell."""
-    from tuneloop.score.judge import label_judge
-
-    if recipe.task.type != "classification" or not (recipe.augment.drawn or recipe.augment.made):
-        return None
-    return label_judge(prepared.train)
 
 
 def masked_of(recipe: Recipe, home: Path) -> Masked | None:

@@ -187,7 +187,7 @@ def _print_wordings(recipe: Recipe, prepared: Prepared, home: Path, count: int) 
     from tuneloop.examples.training import label_figures
     from tuneloop.rows.table import read_table
     from tuneloop.runs import RUNS
-    from tuneloop.score.judge import label_judge, labels_told
+    from tuneloop.score.judge import judge_of, labels_told
 
     augment = recipe.augment
     if not (augment.drawn or augment.made):
@@ -203,7 +203,7 @@ def _print_wordings(recipe: Recipe, prepared: Prepared, home: Path, count: int) 
         out.print(f"\n{sample['method']}:", markup=False)
         out.print(_marked(sample["before"]))
         out.print(_marked(sample["after"]))
-    judge = label_judge(prepared.train) if recipe.task.type == "classification" else None
+    judge = judge_of(recipe, prepared.train)
     if judge is not None:
         found = label_figures(prepared.train, appended([], variants, augment), how, judge)
         out.print(f"\nlabels: {labels_told(found)}", markup=False)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuneloop.records import Doubt, Dropped, Repair, Row
+from tuneloop.records import Doubt, Dropped, Repair, Row, json_text
 from tuneloop.rows.labels import STAGE as LABELS
 from tuneloop.rows.layout import WIDE
 from tuneloop.rows.room import MEMORY, Room
@@ -274,7 +274,7 @@ def _masked_row(row: Row) -> tuple[Row, list[Repair], list[str]]:
     for name, value in row.meta.items():
         if isinstance(value, dict | list) and (after := _within(value, lambda text: masked(text)[0])) != value:
             parts["meta"][name] = after
-            told.append((name, _json(_within(value, shortened)), _json(after)))
+            told.append((name, json_text(_within(value, shortened)), json_text(after)))
     if not told:
         return row, [], []
     return row.through(STAGE, **parts), [Repair(row.id, row.source, STAGE, *change) for change in told], list(kinds)
@@ -287,10 +287,6 @@ def _within(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {name: _within(part, change) for name, part in value.items()}
     return [_within(part, change) for part in value] if isinstance(value, list) else value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 # -- what was said of the rows before ---------------------------------------------------------------------------
@@ -336,7 +332,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 def _masked_string(found: re.Match[str]) -> str:
     """A string of JSON as it stands where nothing is masked in it, so that the rest of the line stays the user's."""
     after, kinds = masked(json.loads(found[0]))
-    return _json(after) if kinds else found[0]
+    return json_text(after) if kinds else found[0]
 
 
 Span = tuple[int, int, str]

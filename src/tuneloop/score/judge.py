@@ -15,6 +15,7 @@ from typing import Any
 
 from tuneloop.augment.report import Judge
 from tuneloop.errors import DataError
+from tuneloop.recipe import Recipe
 from tuneloop.records import Row
 from tuneloop.score.floor import fit_floor
 
@@ -26,6 +27,17 @@ FEWEST_OF_A_CLASS = 5
 """Rows that a class needs on average."""
 KEPT_FROM = 0.97
 """Share of the rows that must keep their label, or the run warns."""
+
+
+def judge_of(recipe: Recipe, rows: Sequence[Row]) -> Judge | None:
+    """Who tells whether augmented rows keep their label; None where nothing is augmented, or nobody can tell.
+
+    Args:
+        recipe: Its task and its section augment decide.
+        rows: The training rows.
+    """
+    asked = recipe.task.type == "classification" and (recipe.augment.drawn or recipe.augment.made)
+    return label_judge(rows) if asked else None
 
 
 def label_judge(rows: Sequence[Row]) -> Judge | None:
